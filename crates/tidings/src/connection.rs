@@ -1,8 +1,12 @@
-//! One open stream: a principal's subscriptions and a cursor into the log. Replay and live are one loop; what a
-//! connection has not been sent costs a number, not a queue.
+//! One open stream: a principal's subscriptions and a cursor into the log.
+//!
+//! Replay and live delivery are one loop. Unsent events cost the connection a cursor, not a queue.
 
 mod control_frames;
+pub(crate) mod driver;
 mod handle;
+mod keep_alive;
+mod options;
 mod subscription_index;
 
 use std::{
@@ -16,9 +20,14 @@ use tidings_protocol::{
     body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
 };
 
-pub use self::handle::ConnectionId;
+use self::keep_alive::KeepAliveDue;
+pub use self::{
+    handle::ConnectionId,
+    options::{PositionStyle, StreamOptions},
+};
 pub(crate) use self::{
     handle::{ConnectionHandle, Termination},
+    options::{OpenEvent, StreamTimers},
     subscription_index::SubscriptionIndex,
 };
 pub use crate::log::resume::Start;
@@ -35,96 +44,18 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Frames that leave in one write, in bytes; a larger frame goes alone. All that a connection ever holds.
+/// Bytes of the frames of one write, and the most that a connection ever holds. A larger frame is a write of its own.
 pub(crate) const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// How a stream tells its position where no event carries it: at its beginning, and in keep-alives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PositionStyle {
-    /// A named event with empty data. Every browser's `EventSource` keeps its id.
-    Event,
-    /// A block with an `id` and no data. A conforming client keeps the id; Firefox and WebKit do not.
-    Id,
-    /// No position. Several client libraries hand their application an empty message for one.
-    #[default]
-    None,
-}
-
-/// How a stream is to be served.
-#[derive(Debug, Clone)]
-pub struct StreamOptions {
-    /// Where it begins. Default: with what is published from now on.
-    pub start: Start,
-    /// How positions are written. Default: not at all.
-    pub positions: PositionStyle,
-    /// Whether `tidings.open` comes first. Default: no.
-    pub open_event: bool,
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        Self { start: Start::Now, positions: PositionStyle::default(), open_event: false }
-    }
-}
-
-/// A connection that no transport has yet.
-pub(crate) struct NewConnection {
-    pub(crate) connection: Connection,
-    pub(crate) times: StreamTimers,
-    /// There if `tidings.open` is to come first.
-    pub(crate) greeting: Option<OpenEvent>,
-}
-
-/// Members of `tidings.open` about the node and the client's credential.
-pub(crate) struct OpenEvent {
-    /// ISO 8601.
-    pub(crate) now: String,
-    /// Seconds.
-    pub(crate) keep_alive: serde_json::Number,
-    pub(crate) node: String,
-    /// ISO 8601; none where the credential has no end.
-    pub(crate) expires_at: Option<String>,
-}
-
-/// Keep-alives that are due for a caught-up stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeepAliveDue {
-    /// Nothing was sent for as long as `stream.keep_alive` says.
-    pub(crate) comment: bool,
-    /// No id was sent for so long.
-    pub(crate) position: bool,
-}
-
-/// The times that a stream keeps to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StreamTimers {
-    /// Silence at which a comment is sent, and age of the last id at which the position is; jittered already.
-    pub(crate) keep_alive: Duration,
-    pub(crate) max_age: Option<Duration>,
-    /// Until the client's credentials end.
-    pub(crate) time_left: Option<Duration>,
-    /// What the client waits before it comes back.
-    pub(crate) retry: Duration,
-}
-
-impl StreamTimers {
-    /// How long until it ends by itself, and why it will.
-    pub(crate) fn ends_in(&self) -> Option<(Duration, EndReason)> {
-        let max_age = self.max_age.map(|age| (age, EndReason::MaxAge));
-        let expiry = self.time_left.map(|left| (left, EndReason::TokenExpired));
-        max_age.into_iter().chain(expiry).min_by_key(|(left, _)| *left)
-    }
-}
-
-/// Where a connection has its seat.
+/// The registry that a connection's handle is in.
 pub(crate) trait Unregister: Send + Sync {
-    /// Takes the seat away.
-    fn unregister(&self, seat: &Arc<ConnectionHandle>);
+    /// Removes the handle of a connection that is dropped.
+    fn unregister(&self, handle: &Arc<ConnectionHandle>);
 }
 
-/// Hears that something was stored, and reads it when it comes to it.
+/// Reader of the log that is notified of new entries.
 pub(crate) trait LogObserver: Send + Sync {
-    /// Says that the log has grown.
+    /// Notes that entries were appended. Does not block.
     fn on_append(self: Arc<Self>);
 }
 
@@ -142,35 +73,37 @@ pub(crate) struct Connection {
     skips: Vec<Skip>,
     gaps_reported_to: u64,
     replay_until: u64,
-    /// Breaks of the log's order that it was told of, and the epoch that its ids are written in.
+    /// Epoch transitions that the cursor has passed, and the epoch of the connection's ids.
     transitions_applied: u64,
     newest: Epoch,
-    /// Where it asked to begin, and the question that must be answered first; none when it has a place.
+    /// The requested start, and the barrier that must complete first; `None` once the cursor is known.
     pending_start: Option<(Start, u64)>,
-    /// It has not yet been at the head.
+    /// The cursor has not been at the head yet.
     is_replaying: bool,
     gap: Option<Gap>,
-    /// What it counts for among all connections, until it is gone.
-    _slot: ConnectionPermit,
+    /// Counts the connection against the limits.
+    _permit: ConnectionPermit,
 }
 
-/// What to do next for a connection.
-pub(crate) enum Step {
-    /// Send these; maybe none, and look again. `has_id` says that an id is among them.
+/// The next step of a connection.
+pub(crate) enum ConnectionStep {
+    /// Send these frames, if any, and ask for the next step. `has_id` says that one of them has an id.
     Send { frames: Vec<Bytes>, has_id: bool },
-    /// Read what the page misses, then [`Connection::deliver`] it.
+    /// Load the page's missing entries, then pass it to [`Connection::deliver`].
     Read(Page),
-    /// Nothing to send: wait until the seat is woken.
+    /// Nothing to send: wait until the handle is woken.
     Idle,
 }
 
 impl Connection {
-    /// Finds the place to begin. The seat is taken already: entries that come meanwhile are read by the same loop.
+    /// Opens a connection at its start.
+    ///
+    /// The handle must be registered already: entries that are appended meanwhile then wake the connection.
     pub(crate) fn open(
         log: Arc<Log>,
         hub: Arc<dyn Unregister>,
         metrics: Arc<Metrics>,
-        slot: ConnectionPermit,
+        permit: ConnectionPermit,
         handle: Arc<ConnectionHandle>,
         options: &StreamOptions,
     ) -> Self {
@@ -192,16 +125,16 @@ impl Connection {
             pending_start: None,
             is_replaying: true,
             gap: None,
-            _slot: slot,
+            _permit: permit,
         };
         connection.begin(options.start.clone(), None);
         connection
     }
 
-    /// Begins where it asked to, or goes on waiting for the answer that says where that is.
+    /// Sets the cursor to `start`, or waits for the barrier that it needs.
     fn begin(&mut self, start: Start, waited_for: Option<u64>) {
-        let attached = match self.log.find(&start, &self.subscriptions, waited_for) {
-            OffsetLookup::At(attached) => *attached,
+        let resume_point = match self.log.find(&start, &self.subscriptions, waited_for) {
+            OffsetLookup::At(resume_point) => *resume_point,
             OffsetLookup::Unsure(barrier) => {
                 self.pending_start = Some((start, barrier));
                 if waited_for != Some(barrier) {
@@ -220,33 +153,35 @@ impl Connection {
             replay_until,
             transitions_applied,
             newest,
-        } = attached;
+        } = resume_point;
         if let Some(gap) = &gap {
             self.metrics.events.gap(gap.reason);
         }
         (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
         (self.gap, self.gaps_reported_to, self.replay_until) = (gap, gaps_reported_to, replay_until);
         (self.transitions_applied, self.newest) = (transitions_applied, newest);
-        // Who begins at the head gets from now on what is not stored, too.
+        // A connection at the head receives transient events from now on.
         let is_behind = cursor < self.log.head().offset;
         self.metrics.events.transient_dropped(self.handle.set_behind(is_behind));
     }
 
-    /// Looks whether it has a place by now; says so to the client where it has.
-    fn begin_late(&mut self) -> Step {
+    /// Sets the cursor if the barrier has completed, and tells the client its position.
+    fn begin_after_barrier(&mut self) -> ConnectionStep {
         if let Some((start, barrier)) = self.pending_start.take() {
             self.begin(start, Some(barrier));
         }
         if self.pending_start.is_some() {
-            return Step::Idle;
+            return ConnectionStep::Idle;
         }
         let position = self.position();
         let frame = match self.gap.take() {
-            Some(gap) => control_frames::gap(&notice(gap, &position), &position),
-            None if !self.has_positions() => return Step::Send { frames: Vec::new(), has_id: false },
+            Some(gap) => control_frames::gap(&gap_notice(gap, &position), &position),
+            None if !self.has_positions() => {
+                return ConnectionStep::Send { frames: Vec::new(), has_id: false };
+            }
             None => control_frames::keep_alive(false, Some(&position), self.positions),
         };
-        Step::Send { frames: vec![Bytes::from(frame)], has_id: true }
+        ConnectionStep::Send { frames: vec![Bytes::from(frame)], has_id: true }
     }
 
     pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
@@ -257,25 +192,24 @@ impl Connection {
         &self.log
     }
 
-    /// The cursor as an id that resumes here.
+    /// Returns the id that resumes at the cursor.
     pub(crate) fn position(&self) -> EventId {
         let mut id = EventId::new(self.newest, self.cursor, self.tag);
         id.skips.clone_from(&self.skips);
         id
     }
 
-    /// Whether the stream tells its position where no event carries it.
+    /// Whether the stream writes its position if no event carries it.
     pub(crate) fn has_positions(&self) -> bool {
         self.positions != PositionStyle::None
     }
 
-    /// The first bytes: they leave at once, so that the client knows that it is connected. With a greeting they begin with
-    /// `tidings.open`.
-    pub(crate) fn open_frames(&mut self, retry: Duration, greeting: Option<OpenEvent>) -> Bytes {
+    /// Returns the first bytes. They leave at once and tell the client that it is connected.
+    pub(crate) fn open_frames(&mut self, retry: Duration, open_event: Option<OpenEvent>) -> Bytes {
         let gap = self.gap.take();
         let position = self.position();
         let position_known = (gap.is_none() && self.pending_start.is_none()).then_some(&position);
-        let hello = greeting.map(|OpenEvent { now, keep_alive, node, expires_at }| OpenNotice {
+        let notice = open_event.map(|OpenEvent { now, keep_alive, node, expires_at }| OpenNotice {
             connection_id: self.handle.id().to_string(),
             channels: subscription_texts(&self.subscriptions),
             position: position_known.map(EventId::to_string),
@@ -285,16 +219,17 @@ impl Connection {
             expires_at,
         });
         let first =
-            control_frames::OpenFrames { retry, position: position_known, style: self.positions, hello };
+            control_frames::OpenFrames { retry, position: position_known, style: self.positions, notice };
         let mut out = control_frames::open_frames(&first);
         if let Some(gap) = gap {
-            out.extend_from_slice(&control_frames::gap(&notice(gap, &position), &position));
+            out.extend_from_slice(&control_frames::gap(&gap_notice(gap, &position), &position));
         }
         Bytes::from(out)
     }
 
-    /// Takes an entry that has just been stored, for a connection that was idle when the log ended before it; says whether
-    /// it is to be sent: not where it was, and not where nobody wants it any more.
+    /// Takes a new entry for a connection whose cursor is right before it; returns whether to send the entry.
+    ///
+    /// An entry that was sent already, or has expired, is not sent.
     pub(crate) fn accept_live(&mut self, entry: &Entry, now: Millis) -> bool {
         if entry.offset <= self.cursor || self.pending_start.is_some() {
             return false;
@@ -308,59 +243,67 @@ impl Connection {
         true
     }
 
-    /// What to do next. `is_pressed` says that the client's socket has refused bytes since it was last at the head.
-    pub(crate) fn next_step(&mut self, is_pressed: bool) -> Step {
+    /// Returns the next step. `is_pressed` says that the socket has refused bytes since the cursor was last at the head.
+    pub(crate) fn next_step(&mut self, is_pressed: bool) -> ConnectionStep {
         if self.pending_start.is_some() {
-            return self.begin_late();
+            return self.begin_after_barrier();
         }
         let is_behind = is_pressed || self.is_replaying;
-        let unstored_after = self.handle.next_transient();
-        let ask = ReadRequest {
+        let transient_after = self.handle.next_transient();
+        let request = ReadRequest {
             subscriptions: &self.subscriptions,
             cursor: self.cursor,
             skips: &self.skips,
             gaps_reported_to: self.gaps_reported_to,
             transitions_applied: self.transitions_applied,
-            through: unstored_after.unwrap_or(u64::MAX),
+            through: transient_after.unwrap_or(u64::MAX),
             overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
             may_join: true,
         };
-        let page = self.log.page(&ask);
+        let page = self.log.page(&request);
         if page.transitions_applied != self.transitions_applied {
             return self.apply_transition(page);
         }
         if !page.lost.is_empty() {
-            return Step::Send { frames: vec![self.report_gap(page, GapReason::Lagged)], has_id: true };
+            return ConnectionStep::Send {
+                frames: vec![self.report_gap(page, GapReason::Lagged)],
+                has_id: true,
+            };
         }
         if page.needs_store() {
-            return Step::Read(page);
+            return ConnectionStep::Read(page);
         }
         let is_moving = !page.is_last;
         let mut frames = self.deliver(page, is_pressed);
         let has_id = !frames.is_empty();
-        if let Some(after) = unstored_after.filter(|after| self.cursor >= *after) {
+        if let Some(after) = transient_after.filter(|after| self.cursor >= *after) {
             let bytes: usize = frames.iter().map(Bytes::len).sum();
             let bytes_left = WRITE_BYTES_MAX.saturating_sub(bytes);
             frames.extend(self.handle.take_transient(after, bytes_left, !has_id));
         }
-        if frames.is_empty() && !is_moving { Step::Idle } else { Step::Send { frames, has_id } }
+        if frames.is_empty() && !is_moving {
+            ConnectionStep::Idle
+        } else {
+            ConnectionStep::Send { frames, has_id }
+        }
     }
 
-    /// Sends steps of a page and moves the cursor over them. What does not fit one write is left in the log, so that
-    /// what becomes urgent while the socket is full can still overtake it.
+    /// Returns the frames of a page, up to one write, and moves the cursor behind them.
+    ///
+    /// Entries that do not fit one write stay in the log: urgent entries can overtake them while the socket is full.
     pub(crate) fn deliver(&mut self, page: Page, is_pressed: bool) -> Vec<Bytes> {
         let is_behind = is_pressed || self.is_replaying;
         let now = self.log.now();
         let mut out = Vec::with_capacity(page.chunks.len() + page.entries.len());
         let mut bytes = 0;
         let mut is_lag_counted = is_behind;
-        // Nothing overtook what is joined, and it is for everybody as it is.
-        for part in page.chunks {
-            (self.cursor, self.tag) = part.end;
-            self.metrics.events.delivered(part.events);
-            out.push(part.frames);
+        // Shared chunks have no entry that overtook, and are sent as they are.
+        for chunk in page.chunks {
+            (self.cursor, self.tag) = chunk.end;
+            self.metrics.events.delivered(chunk.events);
+            out.push(chunk.frames);
         }
-        let joined = out.len();
+        let shared = out.len();
         for PageEntry { offset, overtakes, entry } in page.entries {
             let Some(entry) = entry else { break };
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
@@ -373,7 +316,7 @@ impl Connection {
             if let Some(frame) = sent {
                 bytes += frame.len();
                 if bytes > WRITE_BYTES_MAX && !out.is_empty() {
-                    self.metrics.events.delivered(out.len() - joined);
+                    self.metrics.events.delivered(out.len() - shared);
                     return out;
                 }
                 out.push(frame);
@@ -397,21 +340,21 @@ impl Connection {
             self.is_replaying = false;
             self.handle.set_behind(is_pressed);
         }
-        self.metrics.events.delivered(out.len() - joined);
+        self.metrics.events.delivered(out.len() - shared);
         out
     }
 
-    /// The frame of an event that overtakes: the cursor stays, and the event is among the skips.
+    /// Returns the frame of an entry that overtakes. Its id has the old cursor, and the entry among the skips.
     fn frame_ahead(&self, entry: &Entry, newest: Epoch) -> Bytes {
         let skips = self.skips_with(entry);
         entry.frame_with_id(Some(&EventId { skips, ..EventId::new(newest, self.cursor, self.tag) }))
     }
 
-    /// The frame of the event that the cursor moves to, unless the client has it already.
+    /// Returns the frame of the entry that the cursor moves to; `None` if the client has it already.
     fn frame_in_order(&self, entry: &Entry, newest: Epoch) -> Option<Bytes> {
         let passed = self.skips.partition_point(|skip| skip.offset <= entry.offset);
-        let is_had = passed.checked_sub(1).is_some_and(|last| self.skips[last].offset == entry.offset);
-        (!is_had).then(|| entry.frame(newest, &self.skips[passed..]))
+        let was_sent = passed.checked_sub(1).is_some_and(|last| self.skips[last].offset == entry.offset);
+        (!was_sent).then(|| entry.frame(newest, &self.skips[passed..]))
     }
 
     fn skips_with(&self, entry: &Entry) -> Vec<Skip> {
@@ -421,7 +364,7 @@ impl Connection {
         skips
     }
 
-    /// Whether the publisher still wants the client to have it.
+    /// Whether the entry is to be sent: not expired, not superseded, and not of low priority under pressure.
     fn is_wanted(&self, entry: &Entry, is_behind: bool, is_pressed: bool, now: u64) -> bool {
         if entry.has_expired(now) {
             self.metrics.events.expired();
@@ -443,24 +386,24 @@ impl Connection {
         self.skips.drain(..passed);
     }
 
-    /// Goes on over a break of the log's order.
-    fn apply_transition(&mut self, page: Page) -> Step {
+    /// Moves the cursor over an epoch transition of the log.
+    fn apply_transition(&mut self, page: Page) -> ConnectionStep {
         let (transitions_applied, newest) = (page.transitions_applied, page.newest);
         self.skips.retain(|skip| skip.offset <= page.ceiling);
         if self.cursor > page.ceiling {
-            // What waits for an end that is no more would wait for long.
+            // Transient events wait for offsets that the transition has removed.
             self.metrics.events.transient_dropped(self.handle.set_behind(true));
         }
         if page.lost.is_empty() {
             self.move_cursor(&page);
             (self.transitions_applied, self.newest) = (transitions_applied, newest);
-            return Step::Send { frames: Vec::new(), has_id: false };
+            return ConnectionStep::Send { frames: Vec::new(), has_id: false };
         }
         let frame = self.report_gap(page, GapReason::Epoch);
-        Step::Send { frames: vec![frame], has_id: true }
+        ConnectionStep::Send { frames: vec![frame], has_id: true }
     }
 
-    /// Moves the cursor to the end of a page without steps, be it back.
+    /// Moves the cursor to the end of a page without steps, forwards or backwards.
     fn move_cursor(&mut self, page: &Page) {
         let Some((end, tag)) = page.end else { return };
         if end != self.cursor {
@@ -469,7 +412,7 @@ impl Connection {
         self.pass_skips();
     }
 
-    /// Tells of what was lost before this connection read it.
+    /// Returns the gap event for entries that were lost before the connection read them.
     fn report_gap(&mut self, page: Page, reason: GapReason) -> Bytes {
         self.metrics.events.gap(reason);
         let requested = self.position().to_string();
@@ -478,17 +421,17 @@ impl Connection {
             (page.gaps_reported_to, page.transitions_applied, page.newest);
         let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();
-        Bytes::from(control_frames::gap(&notice(gap, &position), &position))
+        Bytes::from(control_frames::gap(&gap_notice(gap, &position), &position))
     }
 
-    /// The comment of a silent stream, the position of one whose last id is old, or both. Never empty.
+    /// Returns the keep-alive: a comment, the position, or both. Never empty.
     pub(crate) fn keep_alive(&self, due: KeepAliveDue) -> Bytes {
         let has_position = due.position && self.has_positions() && self.pending_start.is_none();
         let position = has_position.then(|| self.position());
         Bytes::from(control_frames::keep_alive(due.comment, position.as_ref(), self.positions))
     }
 
-    /// The last frame. `retry` says when to come back, where that is not the stream's own value.
+    /// Returns the last frame. `retry` replaces the stream's reconnection time.
     pub(crate) fn end_frame(&self, reason: EndReason, reconnect: bool, retry: Option<Duration>) -> Bytes {
         let position = self.pending_start.is_none().then(|| self.position());
         Bytes::from(control_frames::end(&EndNotice { reason, reconnect }, retry, position.as_ref()))
@@ -501,7 +444,7 @@ impl Drop for Connection {
     }
 }
 
-fn notice(gap: Gap, resumed_at: &EventId) -> GapNotice {
+fn gap_notice(gap: Gap, resumed_at: &EventId) -> GapNotice {
     GapNotice {
         channels: gap.channels,
         reason: gap.reason,

@@ -1,4 +1,4 @@
-//! The hub: the one door through which everything else publishes, subscribes and reads.
+//! The hub: its routes and the host application publish, subscribe and read through it.
 
 mod history;
 mod subscribers;
@@ -24,8 +24,8 @@ use crate::{
     broker::{self, PublishOutcome},
     config::{Settings, TlsSettings},
     connection::{
-        ConnectionHandle, ConnectionId, NewConnection, OpenEvent, PositionStyle, Start, StreamOptions,
-        StreamTimers, Termination,
+        ConnectionHandle, ConnectionId, OpenEvent, PositionStyle, Start, StreamOptions, StreamTimers,
+        Termination, driver::NewConnection,
     },
     error::{Code, Error},
     limits::{self, ClientAddress, PermitHolder, TrustedProxies},
@@ -36,13 +36,13 @@ use crate::{
     transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
 };
 
-/// What a client waits before it comes back, at least; each stream draws as much again, so that not all come at once.
+/// Minimum reconnection time of a client. Each stream adds up to as much at random, so that clients do not reconnect at once.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// Clients of a hub that shuts down come back spread over so long.
+/// Time over which clients reconnect after a hub has shut down.
 const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
-/// A running hub. Clones are the same hub, and cheap: a handler takes one as its state.
+/// Handle to a running hub. Clones are cheap and refer to the same hub: a handler takes one as its state.
 #[derive(Clone)]
 pub struct Hub(Arc<HubInner>);
 
@@ -55,14 +55,14 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// A hub that may have gone: what looks after a hub must not keep it.
+/// Weak handle to a hub, for tasks that must not keep it alive.
 #[derive(Clone)]
 pub(crate) struct WeakHub(Weak<HubInner>);
 
-/// What a hub is made of; `node` builds it and ends it.
+/// Parts of a hub; `node` builds it and ends it.
 pub(crate) struct HubInner {
     pub(crate) settings: Settings,
-    /// Names the running node to clients; drawn at its start.
+    /// Random name of the running node, which clients see.
     pub(crate) node_name: String,
     pub(crate) authorizer: Authorizer,
     pub(crate) log: Arc<Log>,
@@ -70,43 +70,43 @@ pub(crate) struct HubInner {
     pub(crate) connection_permits: Arc<limits::ConnectionLimits>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) metrics: Arc<Metrics>,
-    /// Which threads and tasks ended before the hub.
+    /// Threads and tasks of the hub.
     pub(crate) threads: Arc<ThreadRegistry>,
     pub(crate) publisher: Publisher,
-    /// What new connections are greeted with; none where the hub speaks plain HTTP.
+    /// Certificate of new connections; `None` if the hub speaks plain HTTP.
     pub(crate) tls: Option<RwLock<Certificate>>,
     pub(crate) lifecycle: watch::Sender<Lifecycle>,
-    /// The end of `shutdown.window`; set before the stage says that the hub shuts down.
+    /// End of `shutdown.window`; set before `lifecycle` becomes [`Lifecycle::Draining`].
     pub(crate) drain_deadline: OnceLock<Instant>,
-    /// Whether what orders the log can be reached.
+    /// Whether the broker of the log can be reached.
     pub(crate) backend_health: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Ends the threads and makes the log safe; taken by the one who shuts down.
+    /// Ends the threads and syncs the log; the first shutdown takes it.
     pub(crate) close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-/// A certificate with its key, and where both came from.
+/// A certificate with its key, and their files.
 pub(crate) struct Certificate {
     pub(crate) config: Arc<rustls::ServerConfig>,
     pub(crate) files: TlsSettings,
-    /// Of what the files held.
+    /// Digest of the files' contents.
     pub(crate) digest: [u8; 32],
 }
 
 impl Drop for HubInner {
-    /// A hub that is dropped lets go of its threads.
+    /// Lets the threads of a dropped hub end.
     fn drop(&mut self) {
         self.threads.may_end();
     }
 }
 
-/// How far a hub is in its life.
+/// Stage of a hub's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lifecycle {
-    /// It serves.
+    /// The hub serves.
     Ready,
-    /// It stores nothing new for clients. Open streams are being ended, and new ones end at once.
+    /// The hub stores no new events of clients. It ends open streams, and new ones at once.
     Draining,
-    /// The log is safe. The listeners close, and whatever is still open is cut.
+    /// The log is synced. The listeners close, and open connections are closed.
     Ended,
 }
 
@@ -123,13 +123,13 @@ impl Hub {
         &self.0
     }
 
-    /// The settings that it runs with.
+    /// Returns the settings of the hub.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Publishes an event from within the process and waits until it is kept.
+    /// Publishes an event from within the process and waits until the event is stored.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -159,7 +159,7 @@ impl Hub {
     /// Opens a stream of parsed events for code in this process.
     ///
     /// Subscriptions are names and patterns: texts, or `ChannelName`, `Pattern` and [`Subscription`] of
-    /// [`protocol`](crate::protocol). While the hub shuts down, the stream says so and ends at once.
+    /// [`protocol`](crate::protocol). While the hub shuts down, the stream ends at once with [`Delivery::End`](crate::Delivery).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -195,9 +195,9 @@ impl Hub {
         self.body(subscriptions, &options).map(EventStream::new)
     }
 
-    /// Opens a stream of events as an HTTP body, for a handler of your own that has asked who may read it.
+    /// Opens a stream of events as an HTTP body, for a handler of the host application, which must authorize the client.
     ///
-    /// The body is an axum answer, too: returned by a handler it has the headers of an event stream.
+    /// The body is an axum response, too: if a handler returns it, the response has the headers of an event stream.
     ///
     /// # Errors
     /// As [`Hub::subscribe`].
@@ -243,19 +243,19 @@ impl Hub {
     /// ```
     ///
     /// # Errors
-    /// `bad_query` for a limit outside its bounds; `unavailable` while the log is a broker's that cannot be reached, and where it is
-    /// not open within 5 s.
+    /// - `bad_query` for a limit outside its bounds,
+    /// - `unavailable` while the broker of the log cannot be reached, or if the log does not open within 5 s.
     pub async fn history(&self, request: HistoryRequest) -> Result<HistoryPage, Error> {
         let channel = Subscription::from(&request.channel);
         let permit = self.0.authorizer.subscribe_host(vec![channel])?;
-        self.history_permitted(&permit, request.wanted()?).await
+        self.history_permitted(&permit, request.range()?).await
     }
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.0.authorizer
     }
 
-    /// Holds a message against the limits, before leave to publish it is asked for.
+    /// Checks a message against the limits, before the publish is authorized.
     pub(crate) fn check_message(&self, message: PublishMessage) -> Result<CheckedMessage, Error> {
         self.0.publisher.check(message)
     }
@@ -271,56 +271,56 @@ impl Hub {
         self.0.publisher.publish(permit, messages).await
     }
 
-    /// Makes an HTTP body of a connection; `pressure` is that of the socket that it will be sent over.
+    /// Makes an HTTP body of a connection. `pressure` is the back-pressure of its socket, if the hub knows it.
     pub(crate) fn stream(&self, opened: NewConnection, pressure: Option<Arc<Backpressure>>) -> EventBody {
-        EventBody::new(opened, self.0.metrics.clone(), pressure)
+        EventBody::new(opened, pressure)
     }
 
-    /// Opens a connection to somebody, who counts for a place among the streams of an address. `is_fed` says that a shard
-    /// will have it.
+    /// Opens a connection. It counts against the limits of `address`; `is_pushed` says that a shard will own it.
     pub(crate) fn open(
         &self,
         permit: &SubscribePermit,
         options: &StreamOptions,
-        place: Option<ClientAddress>,
-        is_fed: bool,
+        address: Option<ClientAddress>,
+        is_pushed: bool,
     ) -> Result<NewConnection, Error> {
         let node = &self.0;
         let identity = permit.identity();
-        let slot = if self.is_draining() {
-            // It ends at once: a refusal would be final for an `EventSource`.
+        let connection_permit = if self.is_draining() {
+            // The stream ends at once. An `EventSource` would not reconnect after an error response.
             node.connection_permits.acquire_beyond_limits()
         } else {
-            node.connection_permits
-                .acquire(PermitHolder { user: identity.user().cloned(), address: place })?
+            node.connection_permits.acquire(PermitHolder { user: identity.user().cloned(), address })?
         };
         let mut random = rand::rng();
         let id = ConnectionId(random.random());
-        let handle = ConnectionHandle::new(id, permit, is_fed);
-        let connection =
-            node.subscribers.open_connection(&node.log, &node.metrics, slot, handle.clone(), options);
-        // Whoever looked over the seats while this one was not yet among them has missed it.
+        let handle = ConnectionHandle::new(id, permit, is_pushed);
+        let connection = node.subscribers.open_connection(
+            &node.log,
+            &node.metrics,
+            connection_permit,
+            handle.clone(),
+            options,
+        );
+        // A reauthorization that ran before the handle was registered has missed it.
         if let Err(reason) = node.authorizer.reauthorize_new(identity, permit.subscriptions()) {
             handle.end(Termination::of_rights(reason));
         }
-        // For the same reason the hub's own end is looked for only now.
+        // A shutdown that began before the handle was registered has missed it, too.
         if let Some(ending) = self.shutdown_termination() {
             handle.end(ending);
         }
         let stream = &node.settings.stream;
-        let times = StreamTimers {
-            // Jitter shortens: nobody waits longer than was promised.
+        let timers = StreamTimers {
+            // Jitter shortens: no client waits longer than the setting says.
             keep_alive: stream.keep_alive.mul_f64(random.random_range(0.8..1.0)),
             time_left: node.authorizer.time_left(identity),
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
         node.metrics.connections.stream_opened();
-        Ok(NewConnection {
-            connection,
-            times,
-            greeting: options.open_event.then(|| self.open_event(identity)),
-        })
+        let open_event = options.open_event.then(|| self.open_event(identity));
+        Ok(NewConnection { connection, timers, open_event })
     }
 
     fn open_event(&self, identity: &Identity) -> OpenEvent {
@@ -335,14 +335,14 @@ impl Hub {
         }
     }
 
-    /// Reads stored events of one channel, which the permit is for.
+    /// Reads stored events of the channel of `permit`.
     ///
     /// # Errors
     /// As [`Hub::history`].
     pub(crate) async fn history_permitted(
         &self,
         permit: &SubscribePermit,
-        wanted: HistoryRange,
+        range: HistoryRange,
     ) -> Result<HistoryPage, Error> {
         self.0.log.opened_soon().await.map_err(|opening| unopened(&opening))?;
         if !self.0.log.is_synced() {
@@ -351,7 +351,7 @@ impl Hub {
         }
         let log = self.0.log.clone();
         let permit = permit.clone();
-        let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, &wanted));
+        let reading = tokio::task::spawn_blocking(move || history::read(&log, &permit, &range));
         let page = reading
             .await
             .map_err(|error| Error::new(Code::Internal, "reading the log panicked").caused_by(error))?;
@@ -362,13 +362,13 @@ impl Hub {
         Ok(page)
     }
 
-    /// How many connections each channel or pattern has, as it was asked for.
+    /// Returns the number of connections of each subscription.
     #[must_use]
     pub fn channels(&self) -> Vec<(String, usize)> {
         self.0.subscribers.subscriptions(&|_| true).into_iter().collect()
     }
 
-    /// As [`Hub::channels`]; those who do not manage the hub see their own connections only.
+    /// Returns [`Hub::channels`]. An identity without the right to manage the hub sees its own connections only.
     pub(crate) fn channels_of(&self, identity: &Identity) -> Vec<(String, usize)> {
         if self.0.authorizer.manage(identity).is_ok() {
             return self.channels();
@@ -382,13 +382,14 @@ impl Hub {
         self.0.drain_deadline.get().is_some()
     }
 
-    /// Time left of `shutdown.window`; none while the hub serves.
+    /// Returns the time left of `shutdown.window`; `None` while the hub serves.
     fn drain_time_left(&self) -> Option<Duration> {
         self.0.drain_deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// How a stream ends while the hub shuts down; none while the hub serves. The client comes back after the window, at a
-    /// time of its own.
+    /// Returns the end of streams while the hub shuts down; `None` while the hub serves.
+    ///
+    /// Its reconnection time is after the window, and random for each stream.
     pub(crate) fn shutdown_termination(&self) -> Option<Termination> {
         let left = self.drain_time_left()?;
         let retry = left.max(RETRY) + RETRY_SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
@@ -399,14 +400,15 @@ impl Hub {
         &self.0.trusted_proxies
     }
 
-    /// Whether it can serve: `Err` says why not.
+    /// Whether the hub can serve; `Err` has the reason why not.
     ///
     /// # Errors
-    /// Until the log is open, while the hub shuts down, while the log cannot be written, or once a thread has ended before the
-    /// hub.
+    /// - Until the log is open,
+    /// - while the hub shuts down, or the log cannot be written,
+    /// - once a thread has ended before the hub.
     pub fn readiness(&self) -> Result<(), Error> {
         if let Some(ended) = self.0.threads.first() {
-            // The panic's message is for the log: everyone may ask whether a hub is ready.
+            // The panic's message is for the log only: any client may read the readiness.
             let detail =
                 format!("thread {} ended, so the hub shuts down; it must be started again", ended.name());
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
@@ -425,7 +427,7 @@ impl Hub {
         &self.0.metrics
     }
 
-    /// All metrics in the text format of Prometheus.
+    /// Returns all metrics in the text format of Prometheus.
     #[must_use]
     pub fn metrics_text(&self) -> String {
         let usage = self.0.log.usage();
@@ -444,12 +446,12 @@ impl Hub {
     /// Waits until the log is open; see [`HubBuilder::start`](crate::HubBuilder::start).
     ///
     /// # Errors
-    /// Why it cannot be opened. The hub then shuts down by itself.
+    /// If the log cannot be opened. The hub then shuts down by itself.
     pub async fn opened(&self) -> Result<(), Error> {
         self.0.log.opened().await.map_err(cannot_open)
     }
 
-    /// Whether the log could be opened, or was not read to its end since the hub ended.
+    /// Fails if the log could not be opened. A hub that ended before the log was open is no error.
     pub(crate) fn check_opened(&self) -> Result<(), Error> {
         match self.0.log.opening() {
             OpenProgress::Failed(error) if !matches!(*error, OpenError::Ended) => Err(cannot_open(error)),
@@ -457,7 +459,7 @@ impl Hub {
         }
     }
 
-    /// The newest place in the log; the place before everything until the log is open.
+    /// Returns the id of the newest entry; the id before all entries until the log is open.
     #[must_use]
     pub fn head(&self) -> EventId {
         self.0.log.head()
@@ -465,13 +467,13 @@ impl Hub {
 
     /// Waits until the hub has ended, by [`Hub::shutdown`] or because one of its threads or tasks ended before it.
     ///
-    /// The hub shuts down by itself after such an end. Streams are told to come back within 2 s at most; [`Hub::readiness`] is
-    /// an error from the first moment on. A process that embeds the hub should then start again.
+    /// The hub shuts down by itself if a thread or task ends. Clients of its streams reconnect within 2 s, and
+    /// [`Hub::readiness`] fails from then on. The host application should restart its process.
     ///
     /// # Errors
-    /// Names the thread or task that ended before the hub.
+    /// If a thread or task ended before the hub; the error has its name.
     pub async fn closed(&self) -> Result<(), ThreadEnded> {
-        // The sender is the hub's, so the channel stays open.
+        // The hub owns the sender, so the channel stays open.
         let _ = self.lifecycle().wait_for(|stage| *stage == Lifecycle::Ended).await;
         self.0.threads.first().map_or(Ok(()), Err)
     }

@@ -1,9 +1,8 @@
-//! The ways a connection's bytes come in and leave.
+//! Transports: they move the bytes of connections between sockets, hyper and the host application.
 
 pub(crate) mod event_stream;
 pub(crate) mod http1_framing;
 pub(crate) mod idle;
-mod keep_alive;
 pub(crate) mod local;
 pub(crate) mod shard;
 pub(crate) mod socket;

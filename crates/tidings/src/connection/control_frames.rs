@@ -1,7 +1,7 @@
-//! The frames that the hub writes of its own: the beginning, positions, gaps and ends.
+//! Frames that the hub writes itself: opening, positions, gaps and ends.
 //!
-//! A blank line ends an event and nothing else, since client libraries hand their application an empty message at any
-//! other. `retry:` and comments therefore stand alone: the HTML Standard (9.2.6) takes them line by line.
+//! A blank line only ends an event: client libraries pass an empty message to their application at any other blank line.
+//! `retry:` and comments therefore have no blank line after them; the HTML Standard (9.2.6) reads them line by line.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use tidings_protocol::{
     sse,
 };
 
-use super::PositionStyle;
+use super::options::PositionStyle;
 
-/// How a stream begins.
+/// Contents of the first frames of a stream.
 pub(super) struct OpenFrames<'a> {
     pub(super) retry: Duration,
-    /// None where a gap comes first: the gap brings it.
+    /// `None` if a gap follows: the gap has the position.
     pub(super) position: Option<&'a EventId>,
     pub(super) style: PositionStyle,
-    pub(super) hello: Option<OpenNotice>,
+    pub(super) notice: Option<OpenNotice>,
 }
 
 pub(super) fn open_frames(opening: &OpenFrames<'_>) -> Vec<u8> {
-    let OpenFrames { retry, position, style, hello } = opening;
+    let OpenFrames { retry, position, style, notice } = opening;
     let mut out = Vec::with_capacity(256);
     sse::write_retry(&mut out, *retry);
     sse::write_comment(&mut out, "tidings");
-    if let Some(notice) = hello {
+    if let Some(notice) = notice {
         write_json_event(&mut out, "tidings.open", notice);
         if let Some(position) = position.filter(|_| *style != PositionStyle::None) {
             sse::write_id_line(&mut out, position);
@@ -39,8 +39,9 @@ pub(super) fn open_frames(opening: &OpenFrames<'_>) -> Vec<u8> {
     out
 }
 
-/// A comment for a stream that was silent, and the position where there is one. Without a position a comment comes in any
-/// case, since an empty chunk would end the body.
+/// Returns the comment of a silent stream, and the position if there is one.
+///
+/// Without a position the comment is always written: an empty chunk would end the body.
 pub(super) fn keep_alive(is_silent: bool, position: Option<&EventId>, style: PositionStyle) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     if is_silent || position.is_none() {
@@ -70,7 +71,9 @@ pub(super) fn gap(notice: &GapNotice, position: &EventId) -> Vec<u8> {
     out
 }
 
-/// The last frame. Its id tells a client without positions where to go on, and some clients forget theirs at an event without one.
+/// Returns the last frame.
+///
+/// Its id is the resume point of a client without positions. Some clients forget their last id at an event without one.
 pub(super) fn end(notice: &EndNotice, retry: Option<Duration>, position: Option<&EventId>) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
     if let Some(retry) = retry {

@@ -1,4 +1,4 @@
-//! What the hub holds of a connection: how to wake it, and the little that it may leave there.
+//! The hub's handle to a connection: its waker, its transient events and its termination.
 
 use std::{
     collections::VecDeque,
@@ -19,10 +19,10 @@ use crate::{
     sync::{AtomicBool, Lock, Mutex, MutexGuard},
 };
 
-/// How many unstored events may wait for a connection that is about to be served.
+/// Transient events that may wait for a connection.
 const TRANSIENT_MAX: usize = 64;
 
-/// Names a connection: 128 random bits. Knowing it is what lets an anonymous client change its stream.
+/// Identifies a connection by 128 random bits. It is the secret with which an anonymous client changes its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u128);
 
@@ -32,7 +32,7 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// How a stream is asked to end.
+/// A request to end a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Termination {
     pub(crate) reason: EndReason,
@@ -41,44 +41,44 @@ pub(crate) struct Termination {
 }
 
 impl Termination {
-    /// The end of a stream that may no longer be: who has a new token may come back with it.
+    /// Ends a stream whose authorization has ended. A client with an expired token may reconnect with a new one.
     pub(crate) fn of_rights(reason: EndReason) -> Self {
         Self { reason, reconnect: reason == EndReason::TokenExpired, retry: None }
     }
 }
 
-/// A connection's place in the hub.
+/// The hub's handle to one connection.
 pub(crate) struct ConnectionHandle {
     id: ConnectionId,
     identity: Arc<Identity>,
-    /// A shard feeds it with what is stored; it is woken for all else.
+    /// A shard pushes new entries to the connection. All other events wake it.
     is_pushed: bool,
-    /// It has to look before it is fed again: something unstored waits, or it is asked to end.
+    /// A transient event or a termination waits: the connection must be polled before the next push.
     has_pending_control: AtomicBool,
     subscriptions: Arc<[Subscription]>,
-    /// Set by a wake, cleared when the connection looks: a second wake in between is not needed.
+    /// Set by a wake, cleared by the next poll: a second wake in between is not needed.
     is_woken: AtomicBool,
     state: Mutex<HandleState>,
 }
 
 struct HandleState {
     waker: Option<Waker>,
-    /// Since when it is expected to look.
+    /// Time since which a poll is expected.
     poll_expected_since: Option<Instant>,
     is_behind: bool,
     transient: VecDeque<TransientEvent>,
-    ending: Option<Termination>,
+    termination: Option<Termination>,
 }
 
 impl ConnectionHandle {
     pub(crate) fn new(id: ConnectionId, permit: &SubscribePermit, is_pushed: bool) -> Arc<Self> {
-        let waiting = HandleState {
+        let state = HandleState {
             waker: None,
             poll_expected_since: None,
             // A connection is replaying until it has been at the head.
             is_behind: true,
             transient: VecDeque::new(),
-            ending: None,
+            termination: None,
         };
         Arc::new(Self {
             id,
@@ -87,7 +87,7 @@ impl ConnectionHandle {
             identity: permit.identity().clone(),
             subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
-            state: Mutex::new(Lock::ConnectionHandle, waiting),
+            state: Mutex::new(Lock::ConnectionHandle, state),
         })
     }
 
@@ -95,17 +95,17 @@ impl ConnectionHandle {
         self.id
     }
 
-    /// Whether a shard feeds it with what is stored.
+    /// Whether a shard pushes new entries to the connection.
     pub(crate) fn is_pushed(&self) -> bool {
         self.is_pushed
     }
 
-    /// Whether something waits that comes before what it could be fed.
+    /// Whether a transient event or a termination waits, which comes before the next push.
     pub(crate) fn has_pending_control(&self) -> bool {
         self.has_pending_control.load(Ordering::Acquire)
     }
 
-    /// Whose it is, and on what grounds.
+    /// Returns the identity of the client.
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -114,106 +114,105 @@ impl ConnectionHandle {
         &self.subscriptions
     }
 
-    /// Tells the connection that there may be something to send.
+    /// Wakes the connection: it may have something to send.
     pub(crate) fn wake(&self) {
         if self.is_woken.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut waiting = self.state();
-        waiting.poll_expected_since.get_or_insert_with(Instant::now);
-        let waker = waiting.waker.clone();
-        drop(waiting);
+        let mut state = self.state();
+        state.poll_expected_since.get_or_insert_with(Instant::now);
+        let waker = state.waker.clone();
+        drop(state);
         if let Some(waker) = waker {
             deferred_wake::wake(waker);
         }
     }
 
-    /// Asks to be woken; look at the log after this, not before.
+    /// Registers the waker of the connection. The caller must read the log after this call, not before.
     pub(crate) fn register_waker(&self, waker: &Waker) {
-        let mut waiting = self.state();
-        waiting.poll_expected_since = None;
-        let is_known = waiting.waker.as_ref().is_some_and(|known| known.will_wake(waker));
-        let before = if is_known { None } else { waiting.waker.replace(waker.clone()) };
-        drop(waiting);
-        // A waker that goes may take its task along, and with it another connection.
+        let mut state = self.state();
+        state.poll_expected_since = None;
+        let is_known = state.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        let before = if is_known { None } else { state.waker.replace(waker.clone()) };
+        drop(state);
+        // Dropped outside the lock: a waker may drop its task, and with it another connection.
         drop(before);
-        // Swapped, not stored: a wake that found it set has happened before this, and so before the look.
+        // A swap, not a store: a wake that found it set then happens before the caller reads the log.
         self.is_woken.swap(false, Ordering::AcqRel);
     }
 
-    /// Says that bytes were handed over: a transport that passes them on looks for more soon.
+    /// Notes that the transport took bytes: it polls again once it has sent them.
     pub(crate) fn note_handed_over(&self) {
         self.state().poll_expected_since.get_or_insert_with(Instant::now);
     }
 
-    /// For how long it has not looked although it was woken or its bytes were taken: its transport takes nothing.
+    /// Returns the time since a wake or a hand-over without a poll: the transport takes no bytes.
     pub(crate) fn unpolled_for(&self) -> Duration {
         self.state().poll_expected_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Notes whether the connection is behind. One that is gets no unstored events: those that waited for it are
-    /// dropped. Returns how many.
+    /// Notes whether the connection is behind. If it is, drops its transient events and returns their number.
     pub(crate) fn set_behind(&self, is_behind: bool) -> usize {
-        let mut waiting = self.state();
-        waiting.is_behind = is_behind;
+        let mut state = self.state();
+        state.is_behind = is_behind;
         if !is_behind {
             return 0;
         }
-        let missed = std::mem::take(&mut waiting.transient).len();
-        self.note_pending_control(&waiting);
+        let missed = std::mem::take(&mut state.transient).len();
+        self.note_pending_control(&state);
         missed
     }
 
-    /// Leaves an unstored event, unless the connection is behind; says whether it did.
-    pub(crate) fn push_transient(&self, unstored: &TransientEvent) -> bool {
+    /// Queues a transient event unless the connection is behind; returns whether it did.
+    pub(crate) fn push_transient(&self, event: &TransientEvent) -> bool {
         {
-            let mut waiting = self.state();
-            if waiting.is_behind || waiting.transient.len() == TRANSIENT_MAX {
+            let mut state = self.state();
+            if state.is_behind || state.transient.len() == TRANSIENT_MAX {
                 return false;
             }
-            waiting.transient.push_back(unstored.clone());
-            self.note_pending_control(&waiting);
+            state.transient.push_back(event.clone());
+            self.note_pending_control(&state);
         }
         self.wake();
         true
     }
 
-    /// The offset that the next unstored event comes after.
+    /// Returns the offset after which the next transient event is sent.
     pub(crate) fn next_transient(&self) -> Option<u64> {
-        self.state().transient.front().map(|unstored| unstored.after)
+        self.state().transient.front().map(|event| event.after)
     }
 
-    /// Takes the unstored events that come after `after`: as many as `bytes_max` holds, but one where `is_first`.
+    /// Takes the transient events up to offset `after`, at most `bytes_max` bytes; at least one if `is_first`.
     pub(crate) fn take_transient(&self, after: u64, bytes_max: usize, is_first: bool) -> Vec<Bytes> {
-        let mut waiting = self.state();
+        let mut state = self.state();
         let mut bytes = 0;
-        let fits = |(index, unstored): &(usize, &TransientEvent)| {
-            bytes += unstored.frame.len();
-            unstored.after <= after && (bytes <= bytes_max || (is_first && *index == 0))
+        let fits = |(index, event): &(usize, &TransientEvent)| {
+            bytes += event.frame.len();
+            event.after <= after && (bytes <= bytes_max || (is_first && *index == 0))
         };
-        let count = waiting.transient.iter().enumerate().take_while(fits).count();
-        let taken = waiting.transient.drain(..count).map(|unstored| unstored.frame).collect();
-        self.note_pending_control(&waiting);
+        let count = state.transient.iter().enumerate().take_while(fits).count();
+        let taken = state.transient.drain(..count).map(|event| event.frame).collect();
+        self.note_pending_control(&state);
         taken
     }
 
-    /// Asks the stream to end; the first reason stays.
-    pub(crate) fn end(&self, ending: Termination) {
+    /// Asks the stream to end. The first reason stays.
+    pub(crate) fn end(&self, termination: Termination) {
         {
-            let mut waiting = self.state();
-            waiting.ending.get_or_insert(ending);
-            self.note_pending_control(&waiting);
+            let mut state = self.state();
+            state.termination.get_or_insert(termination);
+            self.note_pending_control(&state);
         }
         self.wake();
     }
 
     pub(crate) fn termination(&self) -> Option<Termination> {
-        self.state().ending
+        self.state().termination
     }
 
-    /// Says outside the lock what is there to look at within.
+    /// Mirrors the locked state in `has_pending_control`.
     fn note_pending_control(&self, state: &HandleState) {
-        let has_pending_control = state.ending.is_some() || !state.transient.is_empty();
+        let has_pending_control = state.termination.is_some() || !state.transient.is_empty();
         self.has_pending_control.store(has_pending_control, Ordering::Release);
     }
 

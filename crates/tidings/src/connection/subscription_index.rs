@@ -1,13 +1,13 @@
-//! Who wants a channel: by name, and by pattern.
+//! An index of subscribers by channel name and by pattern.
 
 use std::collections::HashMap;
 
 use tidings_protocol::{ChannelName, Pattern, Subscription};
 
-/// Subscribers of any kind, by what they subscribe to.
+/// Subscribers of any type, by subscription.
 pub(crate) struct SubscriptionIndex<Subscriber> {
     channels: HashMap<ChannelName, Vec<Subscriber>>,
-    /// By their first segment, or by nothing where that is a wildcard: a publish looks at two groups only.
+    /// By the pattern's first segment, or by `""` if it is a wildcard: a lookup reads two groups only.
     patterns: HashMap<String, HashMap<Pattern, Vec<Subscriber>>>,
 }
 
@@ -18,7 +18,7 @@ impl<Subscriber> Default for SubscriptionIndex<Subscriber> {
 }
 
 impl<Subscriber> SubscriptionIndex<Subscriber> {
-    /// Acts on everyone who wants a channel; on some more than once, where several subscriptions match.
+    /// Calls `act` for each subscription that matches a channel. A subscriber may have several.
     pub(crate) fn for_each_match(&self, channel: &ChannelName, act: &mut dyn FnMut(&Subscriber)) {
         if let Some(of) = self.channels.get(channel) {
             of.iter().for_each(&mut *act);
@@ -36,14 +36,14 @@ impl<Subscriber> SubscriptionIndex<Subscriber> {
         }
     }
 
-    /// Everyone, by subscription.
+    /// Returns all subscriptions with their subscribers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[Subscriber])> {
         let channels = self.channels.iter().map(|(name, of)| (name.as_str(), &of[..]));
         let patterns = self.patterns.values().flatten();
         channels.chain(patterns.map(|(pattern, of)| (pattern.as_str(), &of[..])))
     }
 
-    /// Whether anybody has this subscription.
+    /// Whether the subscription has a subscriber.
     pub(crate) fn has(&self, subscription: &Subscription) -> bool {
         match subscription {
             Subscription::Channel(name) => self.channels.contains_key(name),
@@ -53,28 +53,28 @@ impl<Subscriber> SubscriptionIndex<Subscriber> {
         }
     }
 
-    /// Adds a subscriber; answers whether it is the first of this subscription.
+    /// Adds a subscriber; returns whether it is the first of the subscription.
     pub(crate) fn add(&mut self, subscription: &Subscription, subscriber: Subscriber) -> bool {
         let of = self.entry_mut(subscription);
         of.push(subscriber);
         of.len() == 1
     }
 
-    /// Takes one subscriber out; answers whether it was the last of this subscription.
+    /// Removes one subscriber; returns whether it was the last of the subscription.
     pub(crate) fn remove(
         &mut self,
         subscription: &Subscription,
-        is_it: impl Fn(&Subscriber) -> bool,
+        is_same: impl Fn(&Subscriber) -> bool,
     ) -> bool {
         let of = self.entry_mut(subscription);
-        if let Some(at) = of.iter().position(is_it) {
+        if let Some(at) = of.iter().position(is_same) {
             of.swap_remove(at);
         }
-        let is_over = of.is_empty();
-        if is_over {
+        let is_empty = of.is_empty();
+        if is_empty {
             self.forget(subscription);
         }
-        is_over
+        is_empty
     }
 
     fn entry_mut(&mut self, subscription: &Subscription) -> &mut Vec<Subscriber> {

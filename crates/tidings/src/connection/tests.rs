@@ -10,8 +10,9 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::Wake,
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -25,7 +26,7 @@ use crate::{
     log::{Environment, entry::NewEntry},
 };
 
-/// A clock that is moved by hand, and chance from a seed.
+/// A clock that tests move, and random numbers from a seed.
 pub(crate) struct Toy {
     now: AtomicU64,
     random: Mutex<StdRng>,
@@ -51,18 +52,35 @@ impl Environment for Toy {
     }
 }
 
-/// Nobody counts the seats.
-struct Nowhere;
+/// Counts the wake-ups of a task that a test polls.
+#[derive(Default)]
+pub(crate) struct WakeCounter(AtomicUsize);
 
-impl Unregister for Nowhere {
-    fn unregister(&self, _seat: &Arc<ConnectionHandle>) {}
+impl Wake for WakeCounter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl WakeCounter {
+    /// Returns the number of wake-ups since the last call.
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// A registry that ignores its handles.
+struct NoRegistry;
+
+impl Unregister for NoRegistry {
+    fn unregister(&self, _handle: &Arc<ConnectionHandle>) {}
 }
 
 pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, environment: &Arc<Toy>) -> Arc<Log> {
     Arc::new(Log::open(settings, directory, environment.clone()).unwrap().0)
 }
 
-/// A log in memory that trims nothing here.
+/// A log in memory that trims nothing in these tests.
 pub(crate) fn memory_log() -> Arc<Log> {
     let settings =
         LogSettings { durability: Durability::Memory, retention_events: 100_000, ..LogSettings::default() };
@@ -98,23 +116,23 @@ pub(crate) fn connect(
 ) -> Connection {
     let slot = ConnectionLimits::up_to(10).acquire(PermitHolder::default()).unwrap();
     let handle = ConnectionHandle::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
-    Connection::open(log.clone(), Arc::new(Nowhere), Arc::new(Metrics::new()), slot, handle, options)
+    Connection::open(log.clone(), Arc::new(NoRegistry), Arc::new(Metrics::new()), slot, handle, options)
 }
 
-/// Reads what a page misses, as a transport does.
+/// Loads a page, as a transport does.
 pub(crate) fn read(log: &Log, mut page: Page) -> Page {
     log.load(std::slice::from_mut(&mut page));
     page
 }
 
-/// The frames of one write; none when there is nothing to send.
+/// Returns the frames of one write; `None` if the connection is idle.
 pub(crate) fn write(connection: &mut Connection, is_pressed: bool) -> Option<Vec<Bytes>> {
     match connection.next_step(is_pressed) {
-        Step::Send { frames, .. } => Some(frames),
-        Step::Read(page) => {
+        ConnectionStep::Send { frames, .. } => Some(frames),
+        ConnectionStep::Read(page) => {
             let page = read(&connection.log().clone(), page);
             Some(connection.deliver(page, is_pressed))
         }
-        Step::Idle => None,
+        ConnectionStep::Idle => None,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     hub::Hub,
     limits::ClientAddress,
     transport::{
-        shard::ShardOffer,
+        shard::StreamHandoff,
         socket::{Backpressure, PeerInfo},
     },
 };
@@ -36,7 +36,7 @@ impl FromRequestParts<Hub> for Peer {
         let forwarded = forwarded.map(|value| value.to_str().unwrap_or("?"));
         let arrival: Option<&PeerInfo> = parts.extensions.get();
         let client = arrival.map(|arrival| hub.trusted_proxies().client(arrival.peer.ip(), forwarded));
-        let is_direct = parts.extensions.get::<ShardOffer>().is_some();
+        let is_direct = StreamHandoff::is_offered(&parts.extensions);
         Ok(Self {
             address: client.map(ClientAddress::of),
             backpressure: backpressure.cloned(),

@@ -1,4 +1,4 @@
-//! Stored events as JSON, for those who ask instead of listening.
+//! Reads of stored events as JSON.
 
 use tidings_protocol::{
     ChannelName, EventId,
@@ -12,70 +12,70 @@ use crate::{
     log::{Log, entry::Millis, history::HistoryRange},
 };
 
-/// Which stored events of a channel to read: by default the oldest 100.
+/// A read of one channel's stored events. Default: the oldest 100.
 #[derive(Debug, Clone)]
 #[must_use = "`Hub::history` reads what a request asks for"]
 pub struct HistoryRequest {
     pub(super) channel: ChannelName,
-    wanted: HistoryRange,
+    range: HistoryRange,
 }
 
 impl HistoryRequest {
-    /// Events of a request that names no limit.
+    /// Default of [`HistoryRequest::limit`], in events.
     pub const LIMIT_DEFAULT: usize = 100;
 
-    /// The most events of one request.
+    /// Bound of [`HistoryRequest::limit`], in events.
     pub const LIMIT_MAX: usize = 1000;
 
-    /// Asks for the oldest events that the channel has.
+    /// Reads the oldest stored events of a channel.
     pub fn new(channel: ChannelName) -> Self {
-        let wanted = HistoryRange {
+        let range = HistoryRange {
             start: Start::WholeHistory,
             until: None,
             limit: Self::LIMIT_DEFAULT,
             is_newest: false,
         };
-        Self { channel, wanted }
+        Self { channel, range }
     }
 
-    /// Only events after the one with this id, or after the page whose `next` it is. Default: from the oldest on.
+    /// Reads only events after this id, which is an event's or a page's `next`. Default: from the oldest event.
     pub fn after(mut self, id: impl Into<String>) -> Self {
-        self.wanted.start = Start::After(id.into());
+        self.range.start = Start::After(id.into());
         self
     }
 
-    /// Nothing after the event with this id. Default: up to the newest.
+    /// Reads no event after this id. Default: up to the newest event.
     pub fn until(mut self, id: EventId) -> Self {
-        self.wanted.until = Some(id);
+        self.range.until = Some(id);
         self
     }
 
-    /// At most so many events, from 1 to [`HistoryRequest::LIMIT_MAX`]; of more than that the oldest. Default: 100.
+    /// Reads at most `events` events, the oldest of them; 1 to [`HistoryRequest::LIMIT_MAX`]. Default: 100.
     pub fn limit(mut self, events: usize) -> Self {
-        (self.wanted.limit, self.wanted.is_newest) = (events, false);
+        (self.range.limit, self.range.is_newest) = (events, false);
         self
     }
 
-    /// As [`HistoryRequest::limit`], whose place it takes; of more than that the newest.
+    /// Reads at most `events` events, the newest of them. Replaces [`HistoryRequest::limit`].
     pub fn last(mut self, events: usize) -> Self {
-        (self.wanted.limit, self.wanted.is_newest) = (events, true);
+        (self.range.limit, self.range.is_newest) = (events, true);
         self
     }
 
-    /// Holds the limit against its bounds.
-    pub(super) fn wanted(self) -> Result<HistoryRange, Error> {
-        let (limit, bound) = (self.wanted.limit, Self::LIMIT_MAX);
+    /// Returns the range, if the limit is within its bounds.
+    pub(super) fn range(self) -> Result<HistoryRange, Error> {
+        let (limit, bound) = (self.range.limit, Self::LIMIT_MAX);
         if !(1..=bound).contains(&limit) {
             let detail = format!("limit is {limit}; it may be 1 to {bound}; read further pages by `after`");
             return Err(Error::new(Code::BadQuery, detail));
         }
-        Ok(self.wanted)
+        Ok(self.range)
     }
 }
 
-/// Reads a page; it may read the disk.
-pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &HistoryRange) -> HistoryPage {
-    let history = log.history(wanted, permit.subscriptions());
+/// Reads a page. Blocks while it reads the disk.
+pub(super) fn read(log: &Log, permit: &SubscribePermit, range: &HistoryRange) -> HistoryPage {
+    let history = log.history(range, permit.subscriptions());
     let names = |channels: &[ChannelName]| {
         let readable = channels.iter().filter(|channel| permit.may_name(channel));
         readable.map(ToString::to_string).collect()
@@ -103,7 +103,7 @@ pub(super) fn read(log: &Log, permit: &SubscribePermit, wanted: &HistoryRange) -
     }
 }
 
-/// A time as it is written everywhere.
+/// Formats a time as ISO 8601 with milliseconds.
 pub(crate) fn iso_8601(at: Millis) -> String {
     let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     at.map(|at| format!("{at:.3}")).unwrap_or_default()

@@ -1,5 +1,6 @@
-//! Which connections want an entry. Some are woken and read the log themselves; those of a shard are fed by it, and the
-//! shards are told that there is something new.
+//! The open connections of a node, and their subscriptions.
+//!
+//! A new entry wakes polling connections, which read the log themselves, and the shards, which push to their connections.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,31 +23,31 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// All open connections of a node, by what they subscribe to.
+/// All open connections of a node, by subscription.
 pub(crate) struct Subscribers {
     registry: RwLock<Registry>,
     shards: RwLock<Vec<Arc<dyn LogObserver>>>,
-    /// Counts the times that somebody came whose subscriptions nobody had, or went and left none with them.
+    /// Counts the changes of the set of subscriptions.
     interest: watch::Sender<u64>,
     interest_changes: Mutex<InterestChanges>,
 }
 
-/// Subscriptions whose first has come or whose last has gone, until somebody asks for them.
+/// Subscriptions that got their first subscriber or lost their last, until the broker takes them.
 #[derive(Default)]
 struct InterestChanges {
     subscriptions: Vec<Subscription>,
-    /// Whether these are all since somebody asked.
-    is_whole: bool,
+    /// Whether `subscriptions` has all changes since the broker took them.
+    is_complete: bool,
 }
 
-/// Past so many it is no longer worth to tell them one by one.
+/// Number of changes above which the broker gets all subscriptions instead.
 const INTEREST_CHANGES_MAX: usize = 10_000;
 
 #[derive(Default)]
 struct Registry {
-    /// Those that are woken for each entry.
+    /// Connections that are woken for each entry.
     polling: SubscriptionIndex<Arc<ConnectionHandle>>,
-    /// Those that a shard feeds.
+    /// Connections of shards.
     pushed: SubscriptionIndex<Arc<ConnectionHandle>>,
     count: usize,
 }
@@ -63,35 +64,35 @@ impl Default for Subscribers {
 }
 
 impl Subscribers {
-    /// Opens a connection: from here on it is woken for what it wants, or fed.
+    /// Opens a connection. From here on it is woken for its entries, or its shard pushes them.
     pub(crate) fn open_connection(
         self: &Arc<Self>,
         log: &Arc<Log>,
         metrics: &Arc<Metrics>,
-        slot: ConnectionPermit,
+        permit: ConnectionPermit,
         handle: Arc<ConnectionHandle>,
         options: &StreamOptions,
     ) -> Connection {
         self.register(&handle);
-        Connection::open(log.clone(), self.clone(), metrics.clone(), slot, handle, options)
+        Connection::open(log.clone(), self.clone(), metrics.clone(), permit, handle, options)
     }
 
-    /// Tells a shard of what is stored from now on.
+    /// Adds a shard, which is notified of each append from now on.
     pub(crate) fn add_shard(&self, shard: Arc<dyn LogObserver>) {
         self.shards.write().push(shard);
     }
 
     fn register(&self, handle: &Arc<ConnectionHandle>) {
-        let mut lists = self.registry_mut();
-        lists.count += 1;
+        let mut registry = self.registry_mut();
+        registry.count += 1;
         let subscriptions = handle.subscriptions();
         let new: Vec<_> =
-            subscriptions.iter().filter(|it| lists.index_mut(handle).add(it, handle.clone())).collect();
-        drop(lists);
+            subscriptions.iter().filter(|it| registry.index_mut(handle).add(it, handle.clone())).collect();
+        drop(registry);
         self.notify_interest(&new);
     }
 
-    /// Tells whoever wants to know what is wanted.
+    /// Notifies the broker of changed subscriptions.
     fn notify_interest(&self, changed: &[&Subscription]) {
         if changed.is_empty() || self.interest.receiver_count() == 0 {
             return;
@@ -99,29 +100,29 @@ impl Subscribers {
         let mut changes = self.interest_changes();
         if changes.subscriptions.len() + changed.len() > INTEREST_CHANGES_MAX {
             *changes = InterestChanges::default();
-        } else if changes.is_whole {
+        } else if changes.is_complete {
             changes.subscriptions.extend(changed.iter().copied().cloned());
         }
         drop(changes);
         self.interest.send_modify(|changes| *changes += 1);
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.registry().count
     }
 
-    /// Every connection, for what concerns them all.
+    /// Returns all connections.
     pub(crate) fn all(&self) -> Vec<Arc<ConnectionHandle>> {
-        let lists = self.registry();
+        let registry = self.registry();
         let mut all: BTreeMap<_, Arc<ConnectionHandle>> = BTreeMap::new();
-        for handle in lists.all().flat_map(|(_, of)| of) {
+        for handle in registry.all().flat_map(|(_, of)| of) {
             all.entry(handle.id()).or_insert_with(|| handle.clone());
         }
         all.into_values().collect()
     }
 
-    /// How many of the connections that count each subscription has, by name.
+    /// Returns the number of connections of each subscription, of those for which `counts` is true.
     pub(crate) fn subscriptions(
         &self,
         counts: &dyn Fn(&ConnectionHandle) -> bool,
@@ -151,48 +152,48 @@ impl Subscribers {
 
 impl Unregister for Subscribers {
     fn unregister(&self, handle: &Arc<ConnectionHandle>) {
-        let mut lists = self.registry_mut();
-        lists.count -= 1;
+        let mut registry = self.registry_mut();
+        registry.count -= 1;
         let subscriptions = handle.subscriptions();
-        let is_it = |other: &Arc<ConnectionHandle>| Arc::ptr_eq(other, handle);
+        let is_same = |other: &Arc<ConnectionHandle>| Arc::ptr_eq(other, handle);
         let over: Vec<_> =
-            subscriptions.iter().filter(|it| lists.index_mut(handle).remove(it, is_it)).collect();
-        drop(lists);
+            subscriptions.iter().filter(|it| registry.index_mut(handle).remove(it, is_same)).collect();
+        drop(registry);
         self.notify_interest(&over);
     }
 }
 
 impl DeliverySink for Subscribers {
     fn on_appended(&self, entries: &[Arc<Entry>]) {
-        // Wakers run once the lists are free again.
+        // Wakers run after the registry is unlocked.
         deferred_wake::batch_wakes(|| {
             self.shards.read().iter().for_each(|shard| shard.clone().on_append());
             // A batch of one busy channel wakes its connections once.
             let channels: BTreeSet<&ChannelName> = entries.iter().flat_map(|entry| &entry.channels).collect();
-            let lists = self.registry();
+            let registry = self.registry();
             for channel in channels {
-                lists.polling.for_each_match(channel, &mut |handle| handle.wake());
+                registry.polling.for_each_match(channel, &mut |handle| handle.wake());
             }
         });
     }
 
     fn deliver_transient(&self, channels: &[ChannelName], transient: &TransientEvent) -> usize {
         let mut found: BTreeMap<_, Arc<ConnectionHandle>> = BTreeMap::new();
-        let lists = self.registry();
+        let registry = self.registry();
         for channel in channels {
-            lists.for_each_match(channel, &mut |handle| {
+            registry.for_each_match(channel, &mut |handle| {
                 found.entry(handle.id()).or_insert_with(|| handle.clone());
             });
         }
-        drop(lists);
+        drop(registry);
         found.values().filter(|handle| !handle.push_transient(transient)).count()
     }
 
     fn wake(&self, channels: &[ChannelName]) {
         deferred_wake::batch_wakes(|| {
-            let lists = self.registry();
+            let registry = self.registry();
             for channel in channels {
-                lists.for_each_match(channel, &mut |handle| handle.wake());
+                registry.for_each_match(channel, &mut |handle| handle.wake());
             }
         });
     }
@@ -202,19 +203,19 @@ impl DeliverySink for Subscribers {
     }
 
     fn take_interest_changes(&self) -> InterestChange {
-        let whole = InterestChanges { subscriptions: Vec::new(), is_whole: true };
-        let changes = std::mem::replace(&mut *self.interest_changes(), whole);
-        // What changes from here on is told the next time, too.
-        let lists = self.registry();
-        if changes.is_whole {
-            let with_want = |it: Subscription| {
-                let is_wanted = lists.has(&it);
+        let empty = InterestChanges { subscriptions: Vec::new(), is_complete: true };
+        let changes = std::mem::replace(&mut *self.interest_changes(), empty);
+        // Changes from here on are returned by the next call, too.
+        let registry = self.registry();
+        if changes.is_complete {
+            let with_interest = |it: Subscription| {
+                let is_wanted = registry.has(&it);
                 (it, is_wanted)
             };
-            return InterestChange::Changes(changes.subscriptions.into_iter().map(with_want).collect());
+            return InterestChange::Changes(changes.subscriptions.into_iter().map(with_interest).collect());
         }
-        let names: BTreeSet<&str> = lists.all().map(|(name, _)| name).collect();
-        let parse = |name: &str| Subscription::parse(name).expect("it was asked for");
+        let names: BTreeSet<&str> = registry.all().map(|(name, _)| name).collect();
+        let parse = |name: &str| Subscription::parse(name).expect("subscriptions are valid");
         InterestChange::All(names.into_iter().map(parse).collect())
     }
 

@@ -1,4 +1,4 @@
-//! The record of a hub's threads and tasks: which of them ended before the hub did.
+//! The registry of a hub's threads and tasks, and the first that ended before the hub.
 
 use std::{
     any::Any,
@@ -22,12 +22,12 @@ pub struct ThreadEnded {
 }
 
 impl ThreadEnded {
-    /// The thread's or task's name, for example `tidings-writer`.
+    /// Returns the name of the thread or task, for example `tidings-writer`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The message of its panic; none if it returned.
+    /// Returns the message of its panic; `None` if it returned.
     pub fn panic(&self) -> Option<&str> {
         self.panic.as_deref()
     }
@@ -44,11 +44,11 @@ impl fmt::Display for ThreadEnded {
 
 impl std::error::Error for ThreadEnded {}
 
-/// The record, shared by all threads and tasks of a hub.
+/// The registry that all threads and tasks of a hub share.
 pub(crate) struct ThreadRegistry {
-    /// The first that ended before the hub.
+    /// The first thread that ended before the hub.
     first: watch::Sender<Option<ThreadEnded>>,
-    /// The hub ends, so that its threads may, too.
+    /// The hub ends: its threads may end.
     may_end: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -58,12 +58,12 @@ impl ThreadRegistry {
         Arc::new(Self { first: watch::Sender::new(None), may_end: AtomicBool::new(false), metrics })
     }
 
-    /// From now on a thread that returns has ended in its time.
+    /// Notes that threads may return from now on.
     pub(crate) fn may_end(&self) {
         self.may_end.store(true, Ordering::SeqCst);
     }
 
-    /// Notes how a thread ended. `is_done` says that its work had an end.
+    /// Notes the end of a thread. `is_done` says that its work was finite.
     pub(crate) fn ended(&self, name: &str, outcome: Result<(), Box<dyn Any + Send>>, is_done: bool) {
         let panic = match outcome {
             Ok(()) if is_done || self.may_end.load(Ordering::SeqCst) => return,
@@ -80,19 +80,19 @@ impl ThreadRegistry {
         });
     }
 
-    /// The first that ended before the hub.
+    /// Returns the first thread that ended before the hub.
     pub(crate) fn first(&self) -> Option<ThreadEnded> {
         self.first.borrow().clone()
     }
 
-    /// Waits until one has ended before the hub.
+    /// Waits until a thread ends before the hub.
     pub(crate) async fn failed(&self) {
-        // The sender is this record's, so the channel stays open.
+        // The registry owns the sender, so the channel stays open.
         let _ = self.first.subscribe().wait_for(Option::is_some).await;
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 fn message(payload: &(dyn Any + Send)) -> Arc<str> {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -48,23 +48,23 @@ use crate::{
     },
 };
 
-/// Bytes that hyper may hold of requests and of a response: the largest head, and what came with it.
+/// Bytes of requests and of a response that hyper buffers: the largest head, and bytes that arrived with it.
 const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX + (16 << 10);
-/// The largest request head of HTTP/2, unpacked; twice what browsers and proxies send.
+/// Bound of a request head of HTTP/2 after decompression; twice the bound of browsers and proxies.
 const HEAD_BYTES_MAX_H2: usize = 32 << 10;
-/// Beyond this HTTP/2 itself answers, with an empty body.
+/// Bound above which hyper refuses a head of HTTP/2, with an empty body.
 const HEAD_BYTES_READ_H2: u32 = 2 * HEAD_BYTES_MAX_H2 as u32;
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1024;
-/// Streams that a client of HTTP/2 may have reset before they were looked at; one more ends the connection.
+/// Streams of an HTTP/2 connection that the client reset and hyper has not accepted yet; one more ends the connection.
 const PENDING_RESETS_MAX: usize = 20;
-/// Streams that one connection of HTTP/2 may have had reset for faults of its client; one more ends it.
+/// Streams of an HTTP/2 connection that were reset because of client errors; one more ends the connection.
 const LOCAL_RESETS_MAX: usize = 100;
-/// How long a connection may take to bring its first request, and to end, once the listeners are closed.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// Time that a connection has to send its first request and to end, once the listeners are closed.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Serves a hub on listening sockets until [`Hub::shutdown`] was called and every connection is gone.
+/// Serves a hub on listening sockets until [`Hub::shutdown`] was called and each connection has ended.
 ///
 /// ```
 /// # async fn stopped() {}
@@ -82,105 +82,105 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// # }
 /// ```
 ///
-/// With `server.tls` all of them speak TLS, with HTTP/2 and HTTP/1.1; see [`Hub::reload`] for new certificates.
+/// With `server.tls` all listeners speak TLS, with HTTP/2 and HTTP/1.1; [`Hub::reload`] takes new certificates.
 ///
 /// # Errors
-/// When a listener cannot be used, when a thread or task has ended before the hub (see [`Hub::closed`]), or when the log cannot
-/// be opened.
+/// If a listener cannot be used, if a thread or task has ended before the hub (see [`Hub::closed`]), or if the log cannot be
+/// opened.
 pub async fn serve(hub: Hub, listeners: Vec<TcpListener>) -> Result<(), Error> {
     let router = hub.whole_router();
     serve_with(hub, router, listeners).await
 }
 
-/// Serves a service of your own, which has the hub's routes among its own, as [`serve`] does.
+/// Serves the host application's router, which includes the hub's routes, as [`serve`] does.
 ///
-/// Sockets are watched for readers that take nothing; served by other means, a stream cannot know that it is behind.
+/// The hub notices sockets that take no bytes. If another server serves the routes, a stream cannot know that it is behind.
 ///
 /// # Errors
-/// When a listener cannot be used, when a thread or task has ended before the hub (see [`Hub::closed`]), or when the log cannot
-/// be opened.
+/// If a listener cannot be used, if a thread or task has ended before the hub (see [`Hub::closed`]), or if the log cannot be
+/// opened.
 pub async fn serve_with(hub: Hub, router: Router, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    let site =
+    let server =
         ServeContext { hub, router, connections: TaskTracker::new(), closing: CancellationToken::new() };
-    let shards = ShardThreads::start(&site.hub, &site.router, &forward_to_hyper(&site))
+    let shards = ShardThreads::start(&server.hub, &server.router, &forward_to_hyper(&server))
         .map_err(|error| Error::new(Code::Internal, "a shard could not be started").caused_by(error))?;
     let acceptor =
-        Acceptor::start(&Supervisor::of(&site.hub), listeners, on_accept(&site, shards.mailboxes()))
+        Acceptor::start(&Supervisor::of(&server.hub), listeners, on_accept(&server, shards.mailboxes()))
             .map_err(|error| {
                 Error::new(Code::Internal, "a listening socket cannot be used").caused_by(error)
             })?;
-    reached(&mut site.hub.lifecycle(), Lifecycle::Draining).await;
+    reached(&mut server.hub.lifecycle(), Lifecycle::Draining).await;
     shards.mailboxes().drain();
-    // Connections are taken until the hub has done everything else: a proxy answers 502 where it is refused one.
-    reached(&mut site.hub.lifecycle(), Lifecycle::Ended).await;
+    // Connections are accepted until the end of the hub: a proxy answers 502 if its connection is refused.
+    reached(&mut server.hub.lifecycle(), Lifecycle::Ended).await;
     acceptor.end().await;
-    site.closing.cancel();
-    shards.end(GOODBYE).await;
-    site.connections.close();
-    site.connections.wait().await;
-    site.hub.closed().await.map_err(|ended| Error::new(Code::Internal, ended.to_string()))?;
-    site.hub.check_opened()
+    server.closing.cancel();
+    shards.end(CLOSE_GRACE).await;
+    server.connections.close();
+    server.connections.wait().await;
+    server.hub.closed().await.map_err(|ended| Error::new(Code::Internal, ended.to_string()))?;
+    server.hub.check_opened()
 }
 
-/// What every connection is served with.
+/// State that all connections share.
 #[derive(Clone)]
 struct ServeContext {
     hub: Hub,
     router: Router,
-    /// Those that are not a shard's.
+    /// Tasks of the connections that hyper serves.
     connections: TaskTracker,
     /// The listeners are closed.
     closing: CancellationToken,
 }
 
-/// What becomes of a new connection: a shard has those without TLS, the one with the fewest the next.
+/// Returns the handler of new connections: it assigns them to shards, or with TLS to hyper.
 fn on_accept(
-    site: &ServeContext,
+    server: &ServeContext,
     shards: Arc<Shards>,
 ) -> impl Fn(mio::net::TcpStream, SocketAddr) + Send + 'static {
-    let (site, runtime) = (site.clone(), Handle::current());
-    let is_tls = site.hub.inner().tls.is_some();
+    let (server, runtime) = (server.clone(), Handle::current());
+    let is_tls = server.hub.inner().tls.is_some();
     move |socket, peer| {
-        tune(&socket, site.hub.settings().stream.write_timeout);
+        tune(&socket, server.hub.settings().stream.write_timeout);
         if is_tls {
-            site.connections.spawn_on(tls_connection(site.clone(), socket, peer), &runtime);
+            server.connections.spawn_on(tls_connection(server.clone(), socket, peer), &runtime);
         } else {
             shards.assign(socket, peer);
         }
     }
 }
 
-/// Serves what shards pass on.
-fn forward_to_hyper(site: &ServeContext) -> ForwardToHyper {
-    let (site, runtime) = (site.clone(), Handle::current());
+/// Returns the handler of connections that shards forward.
+fn forward_to_hyper(server: &ServeContext) -> ForwardToHyper {
+    let (server, runtime) = (server.clone(), Handle::current());
     Arc::new(move |forwarded| {
-        let connection = forwarded_connection(site.clone(), forwarded);
-        site.connections.spawn_on(connection, &runtime);
+        let connection = forwarded_connection(server.clone(), forwarded);
+        server.connections.spawn_on(connection, &runtime);
     })
 }
 
-async fn forwarded_connection(site: ServeContext, forwarded: ForwardedConnection) {
-    let ForwardedConnection { socket, peer, read, answered, head_due } = forwarded;
+async fn forwarded_connection(server: ServeContext, forwarded: ForwardedConnection) {
+    let ForwardedConnection { socket, peer, read, response, head_due } = forwarded;
     let socket = match TcpStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
-            return warn!(%error, "a socket could not be passed on; its client comes back by itself");
+            return warn!(%error, "forwarding a socket failed; its client reconnects");
         }
     };
-    let settings = site.hub.settings();
-    let socket = Socket::with_read(socket, read, settings.stream.write_timeout, site.hub.metrics().clone());
+    let settings = server.hub.settings();
+    let socket = Socket::with_read(socket, read, settings.stream.write_timeout, server.hub.metrics().clone());
     let arrival = PeerInfo { peer, is_tls: false };
-    let told = ConnectionActivity::default();
-    let requests = requests(&site, socket.pressure().clone(), arrival, answered, told.clone());
-    serve_http(&site, socket, requests, head_due.into(), &told).await;
+    let activity = ConnectionActivity::default();
+    let requests = requests(&server, socket.pressure().clone(), arrival, response, activity.clone());
+    serve_http(&server, socket, requests, head_due.into(), &activity).await;
 }
 
-async fn tls_connection(site: ServeContext, socket: mio::net::TcpStream, peer: SocketAddr) {
-    let hub = &site.hub;
+async fn tls_connection(server: ServeContext, socket: mio::net::TcpStream, peer: SocketAddr) {
+    let hub = &server.hub;
     let Some(tls) = &hub.inner().tls else { return };
     let stream = match TcpStream::from_std(socket.into()) {
         Ok(stream) => stream,
-        Err(error) => return warn!(%error, "a socket could not be watched; its client comes back by itself"),
+        Err(error) => return warn!(%error, "registering a socket failed; its client reconnects"),
     };
     let deadline = Instant::now() + hub.settings().server.head_timeout;
     let socket = Socket::new(stream, hub.settings().stream.write_timeout, hub.metrics().clone());
@@ -188,15 +188,15 @@ async fn tls_connection(site: ServeContext, socket: mio::net::TcpStream, peer: S
     let tls = tls.read().config.clone();
     let greeted = tokio::select! {
         greeted = timeout_at(deadline, tls::accept(tls, socket)) => greeted,
-        () = closing_grace(&site.closing) => return,
+        () = closing_grace(&server.closing) => return,
     };
     match greeted {
         Ok(Ok(Some(stream))) => {
-            let told = ConnectionActivity::default();
+            let activity = ConnectionActivity::default();
             let arrival = PeerInfo { peer, is_tls: true };
-            let requests = requests(&site, pressure, arrival, None, told.clone());
+            let requests = requests(&server, pressure, arrival, None, activity.clone());
             let deadline = Instant::now() + hub.settings().server.head_timeout;
-            serve_http(&site, stream, requests, deadline, &told).await;
+            serve_http(&server, stream, requests, deadline, &activity).await;
         }
         Ok(Ok(None)) => {
             debug!(%peer, "plain HTTP was refused on a port that speaks TLS");
@@ -220,43 +220,44 @@ struct ConnectionActivity {
     refused: RefusedHead,
 }
 
-/// Hands requests to the routes, with what is known of where they came from, and notes them in `told`. The first may have
-/// been answered before hyper saw it.
+/// Returns the service that passes requests to the routes, with their origin, and notes them in `connection`.
+///
+/// `answered` is the response to the first request, if a shard called the routes for it.
 fn requests(
-    site: &ServeContext,
+    server: &ServeContext,
     pressure: Arc<Backpressure>,
     arrival: PeerInfo,
     answered: Option<Response>,
-    told: ConnectionActivity,
+    connection: ConnectionActivity,
 ) -> impl Service<
     Request<Incoming>,
     Response = http::Response<HeldBody>,
     Error = Infallible,
     Future: Send + 'static,
 > + use<> {
-    let (hub, router) = (site.hub.clone(), TowerToHyperService::new(site.router.clone()));
+    let (hub, router) = (server.hub.clone(), TowerToHyperService::new(server.router.clone()));
     let idle = IdleTimeout::new(hub.settings().server.idle_timeout);
     let answered = Mutex::new(Lock::EarlyResponse, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let refused = told.refused.of(request.uri()).inspect(|error| count_cut(&hub, error));
+        let refused = connection.refused.of(request.uri()).inspect(|error| count_aborted(&hub, error));
         let refused = refused.or_else(|| oversize(&request)).map(|error| http_routes::refuse(&hub, error));
         let answered = refused.or_else(|| answered.lock().take());
         request.extensions_mut().insert(pressure.clone());
         request.extensions_mut().insert(arrival);
         let version = request.version();
-        let answering = told.activity.request(version);
-        let may_stay = version == Version::HTTP_11 && !wants_close(request.headers());
+        let answering = connection.activity.request(version);
+        let may_keep_alive = version == Version::HTTP_11 && !wants_close(request.headers());
         let routed = answered.is_none().then(|| router.call(request));
         let (hub, idle) = (hub.clone(), idle.clone());
         async move {
             let mut response: Response = match (answered, routed) {
                 (Some(response), _) => response,
                 (None, Some(routed)) => routed.await?,
-                (None, None) => unreachable!("what is not answered is routed"),
+                (None, None) => unreachable!("a request without a response is routed"),
             };
             if hub.is_draining() && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, CLOSE);
-            } else if may_stay {
+            } else if may_keep_alive {
                 idle.announce(response.headers_mut());
             }
             Ok(response.map(|body| HeldBody { body, _answering: answering }))
@@ -264,13 +265,13 @@ fn requests(
     })
 }
 
-/// Counts a connection of HTTP/1 that ends with a refused head.
-fn count_cut(hub: &Hub, error: &Error) {
+/// Counts an HTTP/1 connection that ends with a refused head.
+fn count_aborted(hub: &Hub, error: &Error) {
     let reason = if error.code() == Code::BadRequest { "malformed" } else { "head_too_large" };
     hub.metrics().connections.aborted(reason);
 }
 
-/// Returns the fault of an HTTP/2 request head: hyper takes larger ones, so that they are answered in words.
+/// Returns the error of an HTTP/2 head that is too large. hyper's own bound is higher, so that the hub can answer with a body.
 fn oversize(request: &Request<Incoming>) -> Option<Error> {
     // Source: RFC 9113, 6.5.2.
     const FIELD_BYTES: usize = 32;
@@ -291,13 +292,13 @@ fn oversize(request: &Request<Incoming>) -> Option<Error> {
         .then(|| head_too_large(&format!("header list is {bytes} bytes"), HEAD_BYTES_MAX_H2))
 }
 
-/// Whether the client closes the connection behind the answer.
+/// Whether the client closes the connection after the response.
 fn wants_close(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("close"))
 }
 
-/// The body of an answer; while it is there, the connection is not idle.
+/// The body of a response; while it exists, the connection is not idle.
 struct HeldBody {
     body: Body,
     _answering: AnsweringGuard,
@@ -323,22 +324,22 @@ impl http_body::Body for HeldBody {
     }
 }
 
-/// Speaks HTTP/1.1 or HTTP/2 over a connection, whichever its client begins with, until one of the two ends it.
+/// Serves a connection over HTTP/1.1 or HTTP/2, as its client chooses, until client or hub end it.
 async fn serve_http<Io, Requests>(
-    site: &ServeContext,
+    server: &ServeContext,
     io: Io,
     requests: Requests,
     deadline: Instant,
-    told: &ConnectionActivity,
+    connection: &ConnectionActivity,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
     Requests: Service<Request<Incoming>, Response = http::Response<HeldBody>, Error = Infallible>,
     Requests::Future: Send + 'static,
 {
-    let (hub, settings) = (&site.hub, site.hub.settings());
+    let (hub, settings) = (&server.hub, server.hub.settings());
     let head_timeout = settings.server.head_timeout;
     let mut builder = auto::Builder::new(StreamExecutor { write_timeout: settings.stream.write_timeout });
-    // `StrictIo` keeps the deadlines of heads: hyper's begin while a connection is idle.
+    // `StrictIo` enforces the deadlines of heads: hyper's would run while a connection is idle.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
@@ -349,20 +350,20 @@ async fn serve_http<Io, Requests>(
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let ConnectionActivity { activity, refused } = told.clone();
+    let ConnectionActivity { activity, refused } = connection.clone();
     let observer = activity.observer();
     let ended = observer.clone();
     let io = TokioIo::new(StrictIo::new(io, head_timeout, deadline, activity, refused));
     let mut serving = pin!(builder.serve_connection(io, requests));
-    // Bytes that have come are read before an idle connection is closed.
+    // Bytes that have arrived are read before an idle connection is closed.
     let outcome = tokio::select! {
         biased;
         outcome = &mut serving => outcome,
-        () = idle_end(site, observer) => {
+        () = idle_end(server, observer) => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = &mut serving => outcome,
-                () = closing_grace(&site.closing) => Ok(()),
+                () = closing_grace(&server.closing) => Ok(()),
             }
         }
     };
@@ -370,15 +371,15 @@ async fn serve_http<Io, Requests>(
     let reason = if ended.saw_late_head() {
         Some("head_timeout")
     } else {
-        outcome.err().and_then(|error| cut_for(&*error))
+        outcome.err().and_then(|error| abort_reason(&*error))
     };
     if let Some(reason) = reason {
         hub.metrics().connections.aborted(reason);
     }
 }
 
-/// What the client did that the connection was cut for; `None` where it went away by itself.
-fn cut_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+/// Returns the client error that ended the connection; `None` if the client closed it.
+fn abort_reason(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let cause = error.source();
     let error = error.downcast_ref::<hyper::Error>()?;
     match () {
@@ -388,38 +389,38 @@ fn cut_for(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
 }
 
-/// Waits until the hub is that far in its life, or gone.
-async fn reached(stage: &mut watch::Receiver<Lifecycle>, least: Lifecycle) {
-    let _ = stage.wait_for(|stage| *stage >= least).await;
+/// Waits until the hub has reached a stage of its lifecycle, or is dropped.
+async fn reached(lifecycle: &mut watch::Receiver<Lifecycle>, stage: Lifecycle) {
+    let _ = lifecycle.wait_for(|current| *current >= stage).await;
 }
 
-/// Waits until a connection that is idle is to be closed: at `server.idle_timeout`, or as the hub ends.
+/// Waits until an idle connection is to be closed: at `server.idle_timeout`, or when the hub ends.
 ///
-/// HTTP/2 says which requests it no longer takes, so its connections end as soon as the hub shuts down. HTTP/1.1 cannot
-/// say it, so the connection stays until the listeners are closed. One that has not asked yet gets a moment more: its
-/// first request may be on its way.
-async fn idle_end(site: &ServeContext, mut observer: ActivityObserver) {
-    let (mut idle, patience) =
-        (observer.clone(), IdleTimeout::new(site.hub.settings().server.idle_timeout).patience);
-    let has_asked = async {
+/// - HTTP/2: when the hub shuts down. The protocol tells the client which requests are not served.
+/// - HTTP/1.1: when the listeners are closed. The protocol cannot tell the client.
+/// - Before the first request: [`CLOSE_GRACE`] after the listeners are closed. The request may be on its way.
+async fn idle_end(server: &ServeContext, mut observer: ActivityObserver) {
+    let (mut idle, closes_after) =
+        (observer.clone(), IdleTimeout::new(server.hub.settings().server.idle_timeout).closes_after);
+    let hub_ends = async {
         match observer.first_version().await {
-            Some(Version::HTTP_2) => reached(&mut site.hub.lifecycle(), Lifecycle::Draining).await,
-            _ => site.closing.cancelled().await,
+            Some(Version::HTTP_2) => reached(&mut server.hub.lifecycle(), Lifecycle::Draining).await,
+            _ => server.closing.cancelled().await,
         }
     };
     tokio::select! {
-        () = has_asked => {}
-        () = idle.idle_for(patience) => {}
-        () = closing_grace(&site.closing) => {}
+        () = hub_ends => {}
+        () = idle.idle_for(closes_after) => {}
+        () = closing_grace(&server.closing) => {}
     }
 }
 
 async fn closing_grace(closing: &CancellationToken) {
     closing.cancelled().await;
-    tokio::time::sleep(GOODBYE).await;
+    tokio::time::sleep(CLOSE_GRACE).await;
 }
 
-/// Makes the kernel say early that a peer is behind, send at once, and notice a peer that is gone.
+/// Sets options of a socket: send at once, report back-pressure early, and notice a lost client.
 fn tune(stream: &mio::net::TcpStream, write_timeout: Duration) {
     const UNSENT_BYTES_MAX: u32 = 128 << 10;
     let socket = socket2::SockRef::from(stream);
@@ -428,7 +429,7 @@ fn tune(stream: &mio::net::TcpStream, write_timeout: Duration) {
         .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX))
         .and_then(|()| socket.set_tcp_user_timeout(Some(write_timeout.max(Duration::from_secs(10)))));
     if let Err(error) = outcome {
-        debug!(%error, "a socket option was refused");
+        debug!(%error, "setting a socket option failed");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The threads of the shards, one for each core, and those that read the store for them.
+//! The shard threads, one per core, and the threads that read the store for them.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use crate::{
     transport::shard::{DiskReaders, ForwardToHyper, Shard, Shards},
 };
 
-/// Threads that read: as many as may wait for a disk at once. What is in memory, one of them reads.
+/// Reader threads, which may wait for a disk at the same time. Entries in the page cache are read by one of them.
 const READERS: usize = 4;
 
-/// Owns the threads, from start to end.
+/// Owns the threads from start to end.
 pub(super) struct ShardThreads {
     mailboxes: Arc<Shards>,
     reader: Arc<DiskReaders>,
@@ -28,8 +28,8 @@ pub(super) struct ShardThreads {
 }
 
 impl ShardThreads {
-    /// Starts them. They answer by these routes, and pass on what is not theirs.
-    pub(super) fn start(hub: &Hub, router: &Router, onward: &ForwardToHyper) -> io::Result<Self> {
+    /// Starts the threads. Shards call `router` for their requests, and `forward_to_hyper` for all others.
+    pub(super) fn start(hub: &Hub, router: &Router, forward_to_hyper: &ForwardToHyper) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let parts = hub.inner();
         let (mut mailboxes, mut threads) = (Vec::with_capacity(cores), Vec::with_capacity(cores));
@@ -43,7 +43,8 @@ impl ShardThreads {
         for number in 0..cores {
             let shared = (parts.log.clone(), parts.metrics.clone(), reader.clone());
             let (router, runtime) = (router.clone(), Handle::current());
-            let (shard, mailbox) = Shard::new(shared, &parts.settings, router, runtime, onward.clone())?;
+            let (shard, mailbox) =
+                Shard::new(shared, &parts.settings, router, runtime, forward_to_hyper.clone())?;
             threads.push(supervisor.start(format!("tidings-shard-{number}"), move || shard.run())?);
             parts.subscribers.add_shard(mailbox.clone());
             mailboxes.push(mailbox);
@@ -55,11 +56,11 @@ impl ShardThreads {
         self.mailboxes.clone()
     }
 
-    /// Answers what has come, for at most `patience`. Then closes what is still open, and waits until every thread has ended.
-    pub(super) async fn end(self, patience: Duration) {
+    /// Answers the requests that have arrived, for at most `grace`. Then closes all connections and waits for the threads.
+    pub(super) async fn end(self, grace: Duration) {
         self.mailboxes.finish();
         let mut joining = join(self.threads);
-        if timeout(patience, &mut joining).await.is_err() {
+        if timeout(grace, &mut joining).await.is_err() {
             self.mailboxes.close();
             let _ = joining.await;
         }
@@ -68,7 +69,7 @@ impl ShardThreads {
     }
 }
 
-/// Waits for threads to end, off those that serve.
+/// Waits for threads to end, on a thread that serves no sockets.
 fn join(threads: Vec<JoinHandle<()>>) -> task::JoinHandle<()> {
     task::spawn_blocking(move || {
         for thread in threads {

@@ -1,4 +1,4 @@
-//! A connection as an HTTP body: what hyper polls, over HTTP/1.1 and HTTP/2, here or in somebody's own service.
+//! A connection as an HTTP body, which hyper or the host application's own server polls over HTTP/1.1 or HTTP/2.
 
 use std::{
     convert::Infallible,
@@ -12,90 +12,65 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tidings_protocol::body::EndReason;
 use tokio::{
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{keep_alive::KeepAlive, socket::Backpressure};
+use super::socket::Backpressure;
 use crate::{
     connection::{
-        Connection, ConnectionHandle, ConnectionId, NewConnection, OpenEvent, Step, StreamTimers, Termination,
+        ConnectionHandle, ConnectionId,
+        driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
     },
-    log::read::{Page, PageEntry},
-    metrics::Metrics,
+    log::read::Page,
 };
 
-/// A transport that looks for nothing for so long, although there is something, takes nothing: the stream is behind.
-/// Streams that share a socket, or have none that the hub knows, are found out by this alone.
+/// Time without a poll, although there are bytes to send, after which a stream is behind.
+///
+/// Nothing else shows it for streams that share a socket, and for those whose socket the hub does not know.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-
-/// Stretches of the log that one poll may pass over without finding anything to send.
-const TURNS_MAX: usize = 16;
 
 /// A stream of events as an HTTP body, and as an answer of an axum handler. Dropping it closes the connection.
 ///
 /// [`Hub::body`](crate::Hub::body) opens one.
 #[must_use = "a body is sent by the server that a handler returns it to"]
 pub struct EventBody {
-    connection: Connection,
-    metrics: Arc<Metrics>,
+    driver: Driver,
     backpressure: Option<Arc<Backpressure>>,
-    timers: StreamTimers,
-    /// Refusals of the socket that are over: the stream has been at the head since.
+    /// Refusals of the socket that the driver was told of.
     refusals_seen: u64,
-    has_stalled: bool,
-    /// The socket is to be tried before it is given more.
+    /// The socket must be tried before it is given more bytes.
     must_flush: bool,
     state: BodyState,
-    /// Entries that were read for a page that was given up.
-    spare: Vec<PageEntry>,
     timer: Pin<Box<Sleep>>,
-    keep_alive: KeepAlive<Instant>,
-    /// When it ends by itself, and why.
-    ends_at: Option<(Instant, EndReason)>,
 }
 
 enum BodyState {
-    Opening(Option<Box<OpenEvent>>),
+    Opening(Bytes),
     Open,
-    /// Of a page that was asked for after so many refusals.
-    Reading(JoinHandle<Page>, u64),
+    Loading(JoinHandle<Page>),
     Ended,
 }
 
 impl EventBody {
-    pub(crate) fn new(
-        NewConnection { connection, times, greeting }: NewConnection,
-        metrics: Arc<Metrics>,
-        backpressure: Option<Arc<Backpressure>>,
-    ) -> Self {
-        let now = Instant::now();
-        // On HTTP/2 the task that sends this stream is watched from outside.
-        let _ = SENT_BY.try_with(|sent| sent.set(connection.handle().clone()));
-        let ends_at = times.ends_in().map(|(left, reason)| (now + left, reason));
-        let keep_alive = KeepAlive::new(times.keep_alive, connection.has_positions(), now);
-        let keep_alive_at = keep_alive.due();
+    pub(crate) fn new(stream: NewConnection, backpressure: Option<Arc<Backpressure>>) -> Self {
+        let (driver, opening) = Driver::new(stream, now());
+        // On HTTP/2 a deadline runs beside the task that sends this stream.
+        let _ = SENT_BY.try_with(|sent| sent.set(driver.handle().clone()));
         Self {
-            connection,
-            metrics,
             refusals_seen: backpressure.as_ref().map_or(0, |pressure| pressure.refusals()),
             backpressure,
-            timers: times,
-            has_stalled: false,
             must_flush: false,
-            state: BodyState::Opening(greeting.map(Box::new)),
-            spare: Vec::new(),
-            timer: Box::pin(sleep_until(ends_at.map_or(keep_alive_at, |(at, _)| at.min(keep_alive_at)))),
-            keep_alive,
-            ends_at,
+            state: BodyState::Opening(opening),
+            timer: Box::pin(sleep_until(driver.due().into())),
+            driver,
         }
     }
 
-    /// Names this connection.
+    /// Returns the id of this connection.
     pub fn connection_id(&self) -> ConnectionId {
-        self.connection.handle().id()
+        self.driver.handle().id()
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -103,128 +78,90 @@ impl EventBody {
             && pressure.is_refusing(context.waker())
         {
             // Nothing is read from the log for a socket that takes nothing: the cursor waits.
-            self.fall_behind();
+            self.driver.fall_behind();
             return Poll::Pending;
         }
         if std::mem::take(&mut self.must_flush) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        for _ in 0..TURNS_MAX {
+        for _ in 0..POLLS_MAX {
+            self.note_refusals();
             match &mut self.state {
                 BodyState::Ended => return Poll::Ready(None),
-                BodyState::Opening(greeting) => {
-                    let greeting = greeting.take().map(|greeting| *greeting);
+                BodyState::Opening(opening) => {
+                    let opening = std::mem::take(opening);
                     self.state = BodyState::Open;
-                    let opening = self.connection.open_frames(self.timers.retry, greeting);
-                    return Poll::Ready(Some(self.note_sent(opening, true)));
+                    self.driver.note_sent(now(), true);
+                    return Poll::Ready(Some(self.hand_over(opening)));
                 }
-                BodyState::Reading(reading, refusals) => {
-                    let refusals = *refusals;
-                    let page = ready!(Pin::new(reading).poll(context));
+                BodyState::Loading(loading) => {
+                    let page = ready!(Pin::new(loading).poll(context));
                     self.state = BodyState::Open;
-                    // A reader that panicked would do so again: the client comes back by itself.
+                    // Loading panicked and would again; the client reconnects.
                     let Ok(page) = page else {
                         self.state = BodyState::Ended;
                         return Poll::Ready(None);
                     };
-                    if refusals != self.refusals() || self.is_over() {
-                        // Meanwhile the socket was full: what is urgent by now must not wait behind this page. Or the
-                        // right to read it ended.
-                        self.spare = page.entries;
-                        continue;
-                    }
-                    let frames = self.connection.deliver(page, self.is_pressed());
-                    if !frames.is_empty() {
-                        return Poll::Ready(Some(self.join(frames, true)));
+                    if let Some(frames) = self.driver.on_page_loaded(page, now()) {
+                        return Poll::Ready(Some(self.hand_over(join(frames))));
                     }
                 }
                 BodyState::Open => {
-                    if let Some(outcome) = self.poll_open(context) {
+                    if let Some(outcome) = self.poll_driver(context) {
                         return outcome;
                     }
                 }
             }
         }
-        // Many stretches without anything to send: others have their turn first.
+        // Other tasks run before the next stretches of the log.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes one turn; `None` where there is to be another.
-    fn poll_open(&mut self, context: &mut Context<'_>) -> Option<Poll<Option<Bytes>>> {
-        if self.connection.handle().unpolled_for() >= STALLED_AFTER {
-            self.has_stalled = true;
-            self.fall_behind();
+    /// Polls the driver once; `None` if it is to be polled again.
+    fn poll_driver(&mut self, context: &mut Context<'_>) -> Option<Poll<Option<Bytes>>> {
+        if self.driver.handle().unpolled_for() >= STALLED_AFTER {
+            self.driver.fall_behind();
         }
-        self.connection.handle().register_waker(context.waker());
-        if let Some(Termination { reason, reconnect, retry }) = self.poll_termination(context) {
-            self.state = BodyState::Ended;
-            self.metrics.connections.stream_ended(reason);
-            return Some(Poll::Ready(Some(self.connection.end_frame(reason, reconnect, retry))));
-        }
-        match self.connection.next_step(self.is_pressed()) {
-            Step::Send { frames, .. } if frames.is_empty() => None,
-            Step::Send { frames, has_id } => Some(Poll::Ready(Some(self.join(frames, has_id)))),
-            Step::Read(mut page) => {
-                page.recall(std::mem::take(&mut self.spare));
-                self.state = BodyState::Reading(self.read(page), self.refusals());
+        match self.driver.poll(context.waker(), now(), true) {
+            DriverStep::Write(frames) => Some(Poll::Ready(Some(self.hand_over(join(frames))))),
+            DriverStep::Load(page) => {
+                self.state = BodyState::Loading(self.load(page));
                 None
             }
-            Step::Idle => {
-                (self.refusals_seen, self.has_stalled) = (self.refusals(), false);
-                self.connection.handle().set_behind(false);
-                Some(self.poll_keep_alive(context).map(Some))
+            DriverStep::WaitUntil(due) => match self.poll_timer(due.into(), context) {
+                Poll::Ready(()) => None,
+                Poll::Pending => Some(Poll::Pending),
+            },
+            DriverStep::Continue => None,
+            DriverStep::Finish(frame) => {
+                self.state = BodyState::Ended;
+                Some(Poll::Ready(Some(frame)))
             }
         }
     }
 
-    fn refusals(&self) -> u64 {
-        self.backpressure.as_ref().map_or(0, |pressure| pressure.refusals())
+    /// Tells the driver of refusals since the last call.
+    fn note_refusals(&mut self) {
+        let refusals = self.backpressure.as_ref().map_or(0, |pressure| pressure.refusals());
+        if std::mem::replace(&mut self.refusals_seen, refusals) != refusals {
+            self.driver.note_pressure();
+        }
     }
 
-    /// Whether bytes were refused since the stream was last at the head.
-    fn is_pressed(&self) -> bool {
-        self.has_stalled || self.refusals() != self.refusals_seen
-    }
-
-    fn fall_behind(&self) {
-        let missed = self.connection.handle().set_behind(true);
-        self.metrics.events.transient_dropped(missed);
-    }
-
-    /// The disk is read off the threads that serve sockets.
-    fn read(&self, mut page: Page) -> JoinHandle<Page> {
-        let log = self.connection.log().clone();
+    /// Loads a page on a thread that serves no sockets.
+    fn load(&self, mut page: Page) -> JoinHandle<Page> {
+        let log = self.driver.log().clone();
         tokio::task::spawn_blocking(move || {
             log.load(std::slice::from_mut(&mut page));
             page
         })
     }
 
-    fn is_over(&self) -> bool {
-        self.ends_at.is_some_and(|(at, _)| at <= Instant::now())
-            || self.connection.handle().termination().is_some()
-    }
-
-    fn poll_termination(&mut self, context: &mut Context<'_>) -> Option<Termination> {
-        if let Some((_, reason)) = self.ends_at.filter(|(at, _)| *at <= Instant::now()) {
-            return Some(Termination { reason, reconnect: true, retry: None });
-        }
-        // Makes sure that the timer wakes this task, whatever it waits for next.
-        let _ = self.poll_timer(context);
-        self.connection.handle().termination()
-    }
-
-    fn due(&self) -> Instant {
-        let due = self.keep_alive.due();
-        self.ends_at.map_or(due, |(at, _)| due.min(at))
-    }
-
-    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_timer(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(context));
-            let due = self.due();
             if due <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -232,49 +169,39 @@ impl EventBody {
         }
     }
 
-    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        ready!(self.poll_timer(context));
-        let Some(due) = self.keep_alive.take_due(Instant::now()) else { return Poll::Pending };
-        let bytes = self.connection.keep_alive(due);
-        let sent = self.note_sent(bytes, due.position);
-        let due = self.due();
-        self.timer.as_mut().reset(due);
-        // The timer must be armed for the next one.
-        let _ = self.timer.as_mut().poll(context);
-        Poll::Ready(sent)
+    fn hand_over(&mut self, chunk: Bytes) -> Bytes {
+        self.must_flush = self.driver.is_pressed();
+        self.driver.handle().note_handed_over();
+        chunk
     }
+}
 
-    fn note_sent(&mut self, bytes: Bytes, with_id: bool) -> Bytes {
-        self.keep_alive.sent(Instant::now(), with_id);
-        self.must_flush = self.is_pressed();
-        self.connection.handle().note_handed_over();
-        bytes
-    }
+/// Returns the runtime's time, which tests stop.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
 
-    /// Makes one chunk of the frames of a write.
-    fn join(&mut self, mut frames: Vec<Bytes>, with_id: bool) -> Bytes {
-        let chunk = match frames.len() {
-            1 => frames.remove(0),
-            _ => {
-                let mut chunk = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-                frames.iter().for_each(|frame| chunk.extend_from_slice(frame));
-                chunk.freeze()
-            }
-        };
-        self.note_sent(chunk, with_id)
+/// Makes one chunk of the frames of a write.
+fn join(mut frames: Vec<Bytes>) -> Bytes {
+    if frames.len() == 1 {
+        return frames.remove(0);
     }
+    let mut chunk = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
+    frames.iter().for_each(|frame| chunk.extend_from_slice(frame));
+    chunk.freeze()
 }
 
 tokio::task_local! {
-    /// The connection that the task at hand sends.
+    /// The connection whose stream the current task sends.
     static SENT_BY: Arc<OnceLock<Arc<ConnectionHandle>>>;
 }
 
-/// Runs the task of one HTTP/2 stream, and drops it, which resets that stream alone, when its peer has taken nothing
-/// for `write_timeout`. A body whose window is full is never polled, so this cannot be done inside it.
+/// Runs the task of one HTTP/2 stream, and drops it when its client has taken nothing for `write_timeout`.
+///
+/// Dropping it resets that stream alone. hyper does not poll a body whose window is full, so the body cannot do this itself.
 pub(crate) async fn with_stream_deadline(work: impl Future, write_timeout: Duration) {
     let sent: Arc<OnceLock<Arc<ConnectionHandle>>> = Arc::default();
-    let watch = async {
+    let deadline = async {
         loop {
             tokio::time::sleep(write_timeout / 4).await;
             if sent.get().is_some_and(|handle| handle.unpolled_for() >= write_timeout) {
@@ -284,7 +211,7 @@ pub(crate) async fn with_stream_deadline(work: impl Future, write_timeout: Durat
     };
     tokio::select! {
         _ = SENT_BY.scope(sent.clone(), work) => {}
-        () = watch => {}
+        () = deadline => {}
     }
 }
 

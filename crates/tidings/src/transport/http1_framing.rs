@@ -1,101 +1,101 @@
-//! Judges the bytes of an HTTP/1 connection as they come: heads and framing that two readers could read differently.
+//! Validates the framing of an HTTP/1 connection byte by byte, and refuses bytes that two readers could read differently.
 //!
-//! It follows heads, bodies of a known length, chunked bodies and trailers, one request after the other, and keeps a
-//! few words of state. Methods, targets, sizes and everything after the framing are the reader's own business.
+//! It follows the heads, bodies and trailers of successive requests in constant memory. It does not validate methods,
+//! targets and sizes: hyper and the shard do.
 
-/// What a client of HTTP/2 sends first.
+/// Connection preface of HTTP/2.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes of a header's name that are kept: one more than the longest name that is looked for.
+/// Bytes of a header name that are kept: one more than the longest name that is compared.
 const NAME_BYTES: usize = b"transfer-encoding".len() + 1;
 const CHUNKED: &[u8; 7] = b"chunked";
-/// How a request line ends.
+/// Valid ends of a request line.
 const KNOWN_VERSIONS: [[u8; 8]; 2] = [*b"HTTP/1.1", *b"HTTP/1.0"];
-/// The first line of HTTP/2's preface, without its end.
+/// Bytes of the first line of HTTP/2's preface, without its line end.
 const PREFACE_LINE_BYTES: usize = b"PRI * HTTP/2.0".len();
-/// The largest length of a body; larger numbers mean other things to the HTTP library.
+/// Bound of a body's length; hyper gives larger numbers another meaning.
 const BODY_BYTES_MAX: u64 = u64::MAX - 2;
 
-/// What stands where it must not, and where.
+/// An error of the framing, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FramingError {
-    /// How many bytes of those that were fed come before the one at fault.
+    /// Number of valid bytes before the error, of the bytes that were fed.
     pub(crate) at: usize,
     pub(crate) place: MessagePart,
-    /// A lowercase fact.
+    /// Description in lower case.
     pub(crate) what: &'static str,
 }
 
-/// The part of a request that a fault is in.
+/// Part of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessagePart {
     /// The request line and the headers.
     Head,
-    /// The frame of a chunk: its size, and the line ends around it.
+    /// The size of a chunk, and the line ends around its data.
     Run,
-    /// What may stand behind a chunk's size.
+    /// The extension after a chunk's size.
     Extension,
-    /// The headers behind the last chunk.
+    /// The headers after the last chunk.
     Trailer,
 }
 
-/// Follows one connection from its first byte on.
+/// Validator of one connection, from its first byte on.
 #[derive(Debug)]
 pub(crate) struct FramingValidator {
     state: FramingState,
-    /// How much of HTTP/2's preface has come; none once something else has.
+    /// Bytes of HTTP/2's preface so far; `None` once another byte has arrived.
     preface: Option<u8>,
-    /// Whether no head has been whole yet.
+    /// No head has been complete yet.
     is_opening: bool,
     head: HeadState,
     in_trailers: bool,
     name: FieldName,
     value: ValueKind,
-    /// Bytes of the head that is not whole.
+    /// Bytes of the incomplete head.
     head_bytes: usize,
-    /// The length of a head that has just become whole.
+    /// Bytes of a head that the last byte completed.
     ended_head: Option<usize>,
 }
 
-/// How far a feed went.
+/// Progress of one feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadProgress {
-    /// Bytes that were taken.
+    /// Bytes that were validated.
     pub(crate) taken: usize,
-    /// The length of the head that ends behind them, where one does.
+    /// Bytes of the head that ends with them; `None` if no head does.
     pub(crate) head_bytes: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FramingState {
-    /// Between requests, where empty lines may stand.
+    /// Between requests. Empty lines are allowed.
     Start,
     StartLf,
     RequestLine,
     RequestLineLf,
-    /// At the first byte of a header's line, or of the empty line.
+    /// At the first byte of a header line, or of the empty line.
     Field,
     Name,
     Value,
     ValueLf,
     EndLf,
-    /// In so many bytes of a body.
+    /// In a body, with this many bytes left.
     Body(u64),
-    /// At the first digit of a chunk's size.
+    /// At the first digit of a chunk size.
     Size,
     SizeDigits(u64),
-    /// In the blanks behind a size, which must lead to an extension.
+    /// In blanks after a size. An extension must follow.
     SizeBlank(u64),
     Extension(u64),
     SizeLf(u64),
     Data(u64),
     DataCr,
     DataLf,
-    /// HTTP/2: nothing is judged any more.
+    /// HTTP/2: no byte is validated any more.
     Off,
     Failed(MessagePart, &'static str),
 }
 
-/// What the headers so far say of the request's framing.
+/// Framing of a request, from the headers so far.
 #[derive(Debug, Default)]
 struct HeadState {
     /// The last eight bytes of the request line.
@@ -105,23 +105,23 @@ struct HeadState {
     has_host: bool,
 }
 
-/// A header's name in lower case, as far as it matters.
+/// First bytes of a header name in lower case.
 #[derive(Debug, Default)]
 struct FieldName {
     bytes: [u8; NAME_BYTES],
     length: usize,
 }
 
-/// A header's value, as far as it matters.
+/// Kind and state of a header value.
 #[derive(Debug, Clone, Copy)]
 enum ValueKind {
     Any,
-    /// Of `Content-Length`: none before the first digit.
+    /// `Content-Length`. `number` is `None` before the first digit.
     Length {
         number: Option<u64>,
         is_over: bool,
     },
-    /// Of `Transfer-Encoding`: how much of `chunked` has come.
+    /// `Transfer-Encoding`. `matched` counts the bytes of `chunked` so far.
     Coding {
         matched: usize,
         is_over: bool,
@@ -143,17 +143,17 @@ impl FramingValidator {
         }
     }
 
-    /// How many bytes have come of a head that is not whole, the one at fault among them.
+    /// Returns the bytes of the incomplete head, including an invalid byte.
     pub(crate) fn head_bytes(&self) -> usize {
         self.head_bytes
     }
 
-    /// Whether the first head, or the rest of HTTP/2's preface, is still to come.
+    /// Whether the first head or HTTP/2's preface is incomplete.
     pub(crate) fn is_opening(&self) -> bool {
         self.is_opening || self.preface.is_some()
     }
 
-    /// Whether a head has begun and is not whole.
+    /// Whether a head has begun and is incomplete.
     pub(crate) fn is_in_head(&self) -> bool {
         match self.state {
             FramingState::RequestLine | FramingState::RequestLineLf => true,
@@ -166,7 +166,7 @@ impl FramingValidator {
         }
     }
 
-    /// How much of the body of the first request is still to come; none where its head is not whole, or does not say.
+    /// Returns the missing bytes of the first request's body; `None` if the head is incomplete or the length unknown.
     pub(crate) fn body_left(&self) -> Option<u64> {
         match self.state {
             _ if self.is_opening() => None,
@@ -176,20 +176,20 @@ impl FramingValidator {
         }
     }
 
-    /// Takes the next bytes of the connection, cut anywhere.
+    /// Validates the next bytes of the connection, in pieces of any size.
     ///
     /// # Errors
-    /// At the first byte that is at fault; whatever comes after it is at fault, too.
+    /// At the first invalid byte, and for all bytes after it.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut at = 0;
         while at < bytes.len() {
-            let fed = self.feed_head(&bytes[at..]);
-            at += fed.map_err(|fault| FramingError { at: at + fault.at, ..fault })?.taken;
+            let progress = self.feed_head(&bytes[at..]);
+            at += progress.map_err(|fault| FramingError { at: at + fault.at, ..fault })?.taken;
         }
         Ok(())
     }
 
-    /// As [`FramingValidator::feed`], but no further than the end of a head.
+    /// Validates bytes as [`FramingValidator::feed`] does, up to the end of a head.
     ///
     /// # Errors
     /// As [`FramingValidator::feed`].
@@ -207,7 +207,7 @@ impl FramingValidator {
         Ok(HeadProgress { taken: at, head_bytes: self.ended_head.take() })
     }
 
-    /// Takes one byte or more; answers how many.
+    /// Validates at least one byte; returns the number of validated bytes.
     fn take(&mut self, bytes: &[u8]) -> Result<usize, (MessagePart, &'static str)> {
         match self.state {
             FramingState::Off => return Ok(bytes.len()),
@@ -223,7 +223,7 @@ impl FramingValidator {
                 return Ok(taken);
             }
             FramingState::Value if matches!(self.value, ValueKind::Any) => {
-                // Most bytes of a head are here.
+                // Fast path: most bytes of a head are in such values.
                 let taken = bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len());
                 if taken > 0 {
                     self.count(self.place(), taken);
@@ -274,7 +274,7 @@ impl FramingValidator {
         Ok(())
     }
 
-    /// What comes after this byte.
+    /// Returns the state after a byte.
     fn step(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         match self.state {
             FramingState::Start if byte == b'\r' => Ok(FramingState::StartLf),
@@ -309,7 +309,7 @@ impl FramingValidator {
             FramingState::DataCr => Err("a chunk that is longer than its size"),
             FramingState::DataLf => line_feed(byte, FramingState::Size),
             FramingState::Body(_) | FramingState::Data(_) | FramingState::Off | FramingState::Failed(..) => {
-                unreachable!("these take bytes without a look at them")
+                unreachable!("bytes in these states are skipped")
             }
         }
     }
@@ -317,7 +317,7 @@ impl FramingValidator {
     fn request_line(&mut self, byte: u8) -> Result<FramingState, &'static str> {
         if byte == b'\r' {
             let is_known = KNOWN_VERSIONS.contains(&self.head.version.to_be_bytes());
-            // The preface of HTTP/2 names that version.
+            // The first line of HTTP/2's preface has another version.
             return if is_known || self.preface.is_some() {
                 Ok(FramingState::RequestLineLf)
             } else {
@@ -360,7 +360,7 @@ impl FramingValidator {
         }
     }
 
-    /// What the value of the header that was named is to be.
+    /// Returns the kind of the value that follows the header name.
     fn value_kind(&mut self) -> Result<ValueKind, &'static str> {
         let head = &mut self.head;
         let meant = match self.name.as_bytes() {
@@ -416,14 +416,14 @@ impl FramingValidator {
         Ok(if byte == b'\r' { FramingState::ValueLf } else { FramingState::Value })
     }
 
-    /// A head, or the trailers, are whole.
+    /// Returns the state after a complete head, or after the trailers.
     fn end(&mut self) -> FramingState {
         self.is_opening = false;
         let head = std::mem::take(&mut self.head);
         if std::mem::take(&mut self.in_trailers) {
             return FramingState::Start;
         }
-        // Half of HTTP/2's preface is no head.
+        // The first line of HTTP/2's preface and the empty line after it are no head.
         if self.preface.is_none() {
             self.ended_head = Some(std::mem::take(&mut self.head_bytes));
         }
@@ -436,7 +436,7 @@ impl FramingValidator {
 }
 
 impl FieldName {
-    /// What is longer than any name that is looked for is cut, and is none of them.
+    /// Appends a byte. Names longer than [`NAME_BYTES`] are cut, and match no name that is compared.
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.length) {
             *place = byte.to_ascii_lowercase();
@@ -478,7 +478,7 @@ fn size_digit(size: u64, byte: u8) -> Result<FramingState, &'static str> {
     }
 }
 
-/// How many of these bytes belong to what is left, and what is left then.
+/// Skips up to `left` bytes; returns the skipped bytes, and the bytes that are left then.
 fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
     let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
     (taken, left - taken as u64)
@@ -493,7 +493,7 @@ fn is_text(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
-/// Whether a header's name may hold the byte. Source: RFC 9110, 5.6.2.
+/// Whether a header name may hold the byte. Source: RFC 9110, 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

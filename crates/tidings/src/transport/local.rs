@@ -19,54 +19,56 @@ use tidings_protocol::{
 use super::event_stream::EventBody;
 use crate::connection::ConnectionId;
 
-/// One thing that a stream has to say.
+/// One item of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
     /// An event of one of the channels.
     Event(MessageEvent),
-    /// Events are missing and cannot be had any more; what can be had follows.
+    /// Events were lost. All events that are still stored follow.
     Gap(GapNotice),
-    /// The hub ends the stream; nothing follows.
+    /// The hub ends the stream. No item follows.
     End(EndNotice),
 }
 
 /// A stream of events, for code in the process of the hub. Dropping it closes the connection.
 ///
-/// [`Hub::subscribe`](crate::Hub::subscribe) opens one. It is a [`Stream`]; [`EventStream::next`] needs no further crate. A
-/// slow reader costs the hub a cursor, not a queue: events wait in the log. A reader that takes nothing for a second is
-/// behind, as any client: it may miss events of low priority, superseded ones and those that are not stored.
+/// [`Hub::subscribe`](crate::Hub::subscribe) opens one. It is a [`Stream`]; [`EventStream::next`] needs no further crate.
+///
+/// A slow reader costs the hub a cursor, not a queue: events wait in the log. A reader that takes no item for 1 s is
+/// behind, like any client: it may miss transient events, superseded events and events of low priority.
 #[must_use = "a stream is read by `next`"]
 pub struct EventStream {
     body: EventBody,
     parser: Parser,
-    /// Items that are read and not yet taken; bounded by one chunk of the body.
+    /// Items of the last chunk that the reader has not taken.
     queue: VecDeque<StreamItem>,
-    /// The id of what was taken last; the parser is ahead of it.
+    /// Id of the last item that the reader took. The parser is ahead of it.
     last_event_id: String,
     is_over: bool,
 }
 
 impl EventStream {
     pub(crate) fn new(body: EventBody) -> Self {
-        // Every event in the log is within the hub's own bounds.
+        // The hub has checked the size of each event in the log.
         let parser = Parser::with_event_bytes_max(usize::MAX);
         Self { body, parser, queue: VecDeque::new(), last_event_id: String::new(), is_over: false }
     }
 
-    /// The next delivery; `None` after the end. Cancel safe.
+    /// Returns the next item; `None` after the end. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         poll_fn(|context| self.poll_delivery(context)).await
     }
 
-    /// The id that resumes after what [`EventStream::next`] returned last, for [`Start::After`](crate::Start::After). Empty
-    /// before the first.
+    /// Returns the id that resumes after the last item of [`EventStream::next`], for [`Start::After`](crate::Start::After).
+    ///
+    /// Empty before the first item.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
 
-    /// Names this connection.
+    /// Returns the id of this connection.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
         self.body.connection_id()
@@ -86,8 +88,8 @@ impl EventStream {
                 Some(Ok(frame)) => {
                     let bytes = frame.into_data().unwrap_or_default();
                     let queue = &mut self.queue;
-                    let fed = self.parser.feed(&bytes, &mut |item| queue.push_back(item));
-                    self.is_over = fed.is_err();
+                    let parsed = self.parser.feed(&bytes, &mut |item| queue.push_back(item));
+                    self.is_over = parsed.is_err();
                 }
                 None => self.is_over = true,
             }

@@ -1,4 +1,4 @@
-//! A TCP socket that knows when its peer takes no bytes: it says so to the streams on it, and gives up at a deadline.
+//! A TCP socket that reports back-pressure to its streams, and fails if its client takes no bytes until a deadline.
 
 use std::{
     future::Future,
@@ -26,25 +26,25 @@ use crate::{
     sync::{AtomicBool, Lock, Mutex},
 };
 
-/// How long what a peer still sends is read away after the last answer, so that the answer is not lost with it.
+/// Time for which input is discarded after the last response. A reset because of unread bytes could lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where a request came from; every request of a served connection has it among its extensions.
+/// Origin of a request, in the extensions of each request of a served connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerInfo {
-    /// The other end of the connection: the client, or a proxy before it.
+    /// Address of the client, or of the last proxy before the hub.
     pub(crate) peer: SocketAddr,
     /// Whether this hub speaks TLS on the connection.
     pub(crate) is_tls: bool,
 }
 
-/// What the streams of a socket know of it.
+/// Back-pressure of one socket, shared by its streams.
 #[derive(Debug)]
 pub(crate) struct Backpressure {
     is_refusing: AtomicBool,
-    /// How often the socket has begun to refuse bytes: each stream keeps what it knows of.
+    /// Times that the socket began to refuse bytes. Each stream keeps the count that it has seen.
     refusals: AtomicU64,
-    waiting: Mutex<Vec<Waker>>,
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Default for Backpressure {
@@ -52,46 +52,46 @@ impl Default for Backpressure {
         Self {
             is_refusing: AtomicBool::new(false),
             refusals: AtomicU64::new(0),
-            waiting: Mutex::new(Lock::SocketWaiters, Vec::new()),
+            wakers: Mutex::new(Lock::SocketWaiters, Vec::new()),
         }
     }
 }
 
 impl Backpressure {
-    /// Whether the socket takes no bytes now; the waker is called when it does again.
+    /// Whether the socket refuses bytes now. The waker is woken when it takes bytes again.
     pub(crate) fn is_refusing(&self, waker: &Waker) -> bool {
         if !self.is_refusing.load(Ordering::Acquire) {
             return false;
         }
-        let mut waiting = self.waiting.lock();
-        if !waiting.iter().any(|other| other.will_wake(waker)) {
-            waiting.push(waker.clone());
+        let mut wakers = self.wakers.lock();
+        if !wakers.iter().any(|other| other.will_wake(waker)) {
+            wakers.push(waker.clone());
         }
-        drop(waiting);
-        // It may have given way while the waker was put down.
+        drop(wakers);
+        // The socket may have resumed before the waker was added.
         self.is_refusing.load(Ordering::Acquire)
     }
 
-    /// How often it has begun to refuse bytes.
+    /// Returns the number of times that the socket began to refuse bytes.
     pub(crate) fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Acquire)
     }
 
-    /// Notes that it refuses bytes; says whether it did not before.
+    /// Notes that the socket refuses bytes; returns whether it did not before.
     pub(crate) fn pause(&self) -> bool {
-        // The count comes last: whoever has seen it sees that the socket refuses, unless that is over.
-        let begins = !self.is_refusing.swap(true, Ordering::AcqRel);
-        if begins {
+        // Counted last: a stream that sees the new count also sees `is_refusing`, unless the socket has resumed.
+        let is_first = !self.is_refusing.swap(true, Ordering::AcqRel);
+        if is_first {
             self.refusals.fetch_add(1, Ordering::AcqRel);
         }
-        begins
+        is_first
     }
 
-    /// Notes that it takes bytes again.
+    /// Notes that the socket takes bytes again, and wakes its streams.
     pub(crate) fn resume(&self) {
         if self.is_refusing.swap(false, Ordering::AcqRel) {
-            let waiting = std::mem::take(&mut *self.waiting.lock());
-            waiting.into_iter().for_each(deferred_wake::wake);
+            let wakers = std::mem::take(&mut *self.wakers.lock());
+            wakers.into_iter().for_each(deferred_wake::wake);
         }
     }
 }
@@ -103,11 +103,11 @@ pub(crate) struct Socket {
     metrics: Arc<Metrics>,
     write_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were read of it before, and are read again.
+    /// Bytes that a shard read before; they are read first.
     read_before: Bytes,
-    /// Everything was said: nothing more is written.
+    /// The sending direction is closed.
     is_shut: bool,
-    /// Ends the reading away; there once something was read away.
+    /// End of discarding; present once input was discarded.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -116,7 +116,7 @@ impl Socket {
         Self::with_read(stream, Bytes::new(), write_timeout, metrics)
     }
 
-    /// A socket of which bytes were read: they come first.
+    /// Makes a socket whose first bytes were read already.
     pub(crate) fn with_read(
         stream: TcpStream,
         read_before: Bytes,
@@ -144,7 +144,7 @@ impl Socket {
         &self.stream
     }
 
-    /// Takes note of what a write came to.
+    /// Notes the outcome of a write.
     fn note(
         &mut self,
         context: &mut Context<'_>,
@@ -174,8 +174,9 @@ impl Socket {
         }
     }
 
-    /// Reads away what the peer has sent unasked, until it ends too. A socket that is closed with bytes unread is
-    /// reset, and a peer that is reset may never see the answer.
+    /// Discards input until the client closes, or [`LINGER`] has passed.
+    ///
+    /// The system resets a socket that is closed with unread bytes, and a client that is reset may not see the response.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 4 << 10];
         loop {

@@ -1,4 +1,4 @@
-//! The read side of a connection. hyper gets heads that it will not refuse; a refused one is answered by the hub itself.
+//! The read side of a connection of hyper: it passes valid heads to hyper, and the hub answers refused ones itself.
 
 mod whole;
 
@@ -29,32 +29,33 @@ use super::{
 };
 use crate::error::Error;
 
-/// The path of the request that stands in for a refused one. No client can know it.
+/// Path of the request that replaces a refused one. Random, so that no client can know it.
 static REPLACEMENT_TARGET: LazyLock<String> =
     LazyLock::new(|| format!("/{:032x}", rand::rng().random::<u128>()));
 
-/// A connection of HTTP/1 or HTTP/2 whose first head must be whole at a deadline, and each later one of HTTP/1 soon after
-/// its first byte.
+/// A connection of HTTP/1 or HTTP/2 with strict framing and deadlines for heads.
 ///
-/// Heads pass when they are whole, bodies as they come. In place of a head that is at fault stands a request of the hub's
-/// own, which [`RefusedHead::of`] knows; in place of a body that is at fault, bytes that hyper refuses. Requests before it get
-/// their answers, and nothing behind it is read.
+/// - The first head must be complete at a deadline, each later head of HTTP/1 within a time after its first byte.
+/// - Complete heads are passed to hyper, and bodies as they arrive.
+/// - A request of the hub replaces an invalid head; [`RefusedHead::of`] recognizes it.
+/// - Bytes that hyper refuses replace an invalid body.
+/// - Requests before an invalid one are answered. Nothing after it is read.
 pub(crate) struct StrictIo<Io> {
     io: Io,
     framing: FramingValidator,
-    /// Of a head that is not whole; at most [`HEAD_BYTES_MAX`] and one read.
+    /// Bytes of an incomplete head; at most [`HEAD_BYTES_MAX`] and one read.
     held: BytesMut,
-    /// To be read before anything else.
+    /// Bytes that hyper reads next.
     ready: Bytes,
     end: ReadEnd,
-    /// When the head that is awaited, or has begun, must be whole.
+    /// Deadline of the next head.
     head_due: Option<Pin<Box<Sleep>>>,
     head_timeout: Duration,
     activity: Activity,
     refused: RefusedHead,
 }
 
-/// Source of the bytes behind those that are ready.
+/// Source of the bytes after those that are ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReadEnd {
     /// Bytes from the client.
@@ -65,19 +66,19 @@ enum ReadEnd {
     Silent,
 }
 
-/// Why a head was refused; the read side says it, and whatever answers requests tells it.
+/// The error of a refused head, which the read side sets and the service of the connection reads.
 #[derive(Clone, Default)]
 pub(crate) struct RefusedHead(Arc<OnceLock<Error>>);
 
 impl RefusedHead {
-    /// The refusal, where this is the request that stands in for the refused one.
+    /// Returns the error, if `uri` is that of the request that replaces a refused one.
     pub(crate) fn of(&self, uri: &Uri) -> Option<Error> {
         let error = self.0.get().filter(|_| uri.path() == *REPLACEMENT_TARGET)?;
         Some(Error::new(error.code(), error.to_string()))
     }
 }
 
-/// A head was not whole in time.
+/// Error of a head that missed its deadline.
 #[derive(Debug)]
 pub(crate) struct HeadTimeout(Duration);
 
@@ -90,7 +91,7 @@ impl fmt::Display for HeadTimeout {
 impl std::error::Error for HeadTimeout {}
 
 impl<Io> StrictIo<Io> {
-    /// A connection that was opened so long before `deadline`.
+    /// Wraps a connection whose first head must be complete at `deadline`.
     pub(crate) fn new(
         io: Io,
         head_timeout: Duration,
@@ -119,32 +120,32 @@ impl<Io> StrictIo<Io> {
         })
     }
 
-    /// Judges what was read behind the first `before` bytes, and leaves there what hyper may see.
+    /// Validates the bytes after the first `before`, and leaves those in the buffer that hyper may read.
     fn take(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let read = &buffer.filled()[before..];
-        let judged = self.held.len();
-        let instead = if judged == 0 {
-            let (good, instead) = self.validate(read, 0);
+        let validated = self.held.len();
+        let replacement = if validated == 0 {
+            let (good, replacement) = self.validate(read, 0);
             self.held.extend_from_slice(&read[good..]);
             buffer.set_filled(before + good);
-            instead
+            replacement
         } else {
             self.held.extend_from_slice(read);
             buffer.set_filled(before);
             let mut bytes = self.held.split();
-            let (good, instead) = self.validate(&bytes, judged);
+            let (good, replacement) = self.validate(&bytes, validated);
             self.ready = bytes.split_to(good).freeze();
             self.held = bytes;
-            instead
+            replacement
         };
-        if let Some(instead) = instead {
+        if let Some(replacement) = replacement {
             self.held = BytesMut::new();
-            self.ready = [&self.ready[..], &instead[..]].concat().into();
+            self.ready = [&self.ready[..], &replacement[..]].concat().into();
         }
         self.watch_head();
     }
 
-    /// Sets the deadline of a head that has begun behind the first one.
+    /// Sets the deadline of a head after the first.
     fn watch_head(&mut self) {
         let awaits_head = self.framing.is_opening() || self.framing.is_in_head();
         if self.end != ReadEnd::Open || !awaits_head {
@@ -155,21 +156,21 @@ impl<Io> StrictIo<Io> {
         }
     }
 
-    /// Judges bytes of which the first `judged` were judged before. Answers how many of them hyper may see, and what it
-    /// sees in place of the rest, where that is at fault.
-    fn validate(&mut self, bytes: &[u8], judged: usize) -> (usize, Option<Bytes>) {
-        let mut at = judged;
+    /// Validates the bytes after the first `validated`. Returns the number of bytes that hyper may read, and the replacement of
+    /// the rest if they are invalid.
+    fn validate(&mut self, bytes: &[u8], validated: usize) -> (usize, Option<Bytes>) {
+        let mut at = validated;
         while at < bytes.len() {
             match self.framing.feed_head(&bytes[at..]) {
                 Err(fault) => {
                     at += fault.at;
                     debug!(fault = fault.what, "a malformed request was refused");
-                    let Some(instead) = refused_at(fault.place) else {
+                    let Some(replacement) = refused_at(fault.place) else {
                         let begin = at + 1 - self.framing.head_bytes();
                         return (begin, Some(self.refuse(malformed(fault.what))));
                     };
                     self.end = ReadEnd::Closed;
-                    return (at, Some(Bytes::from_static(instead)));
+                    return (at, Some(Bytes::from_static(replacement)));
                 }
                 Ok(HeadProgress { taken, head_bytes }) => {
                     at += taken;
@@ -191,20 +192,20 @@ impl<Io> StrictIo<Io> {
         (begin, is_too_large.then(|| self.refuse(too_large(&bytes[begin..]))))
     }
 
-    /// The request that stands in for a refused one.
+    /// Returns the request that replaces a refused one.
     fn refuse(&mut self, error: Error) -> Bytes {
         self.end = ReadEnd::Silent;
-        // Nothing is read after the first.
+        // Set once: nothing is read after the first refused head.
         let _ = self.refused.0.set(error);
         format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", *REPLACEMENT_TARGET).into()
     }
 }
 
-/// Bytes that hyper refuses at a place behind a head, and does not wait behind for more.
+/// Returns bytes that hyper refuses in a part of a request, without waiting for more; `None` in a head.
 fn refused_at(place: MessagePart) -> Option<&'static [u8]> {
     match place {
         MessagePart::Head => None,
-        // Trailers are looked at when they are whole.
+        // hyper validates trailers when they are complete.
         MessagePart::Trailer => Some(b"\0\r\n\r\n"),
         MessagePart::Run => Some(b"\0"),
         MessagePart::Extension => Some(b"\n"),
@@ -236,7 +237,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for StrictIo<Io> {
                 failed => return failed,
             }
             if buffer.filled().len() == before {
-                // hyper decides how it treats half a head.
+                // hyper handles the incomplete head of a connection that ends.
                 (this.end, this.ready) = (ReadEnd::Closed, this.held.split().freeze());
                 continue;
             }

@@ -1,4 +1,4 @@
-//! No wake-up for a connection is lost, and nothing that is left for it.
+//! No wake-up for a connection is lost, and no transient event.
 
 use std::task::Wake;
 
@@ -10,9 +10,9 @@ use crate::{
     sync::model::{self, Sleeper},
 };
 
-fn handle(is_fed: bool) -> Arc<ConnectionHandle> {
+fn handle(is_pushed: bool) -> Arc<ConnectionHandle> {
     let handle =
-        ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), is_fed);
+        ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), is_pushed);
     handle.set_behind(false);
     handle
 }
@@ -75,7 +75,7 @@ fn a_connection_finds_what_is_left_for_it_and_how_it_is_to_end() {
 }
 
 #[test]
-fn a_connection_that_is_fed_sees_an_unstored_event_before_what_was_stored_after_it() {
+fn a_connection_that_is_pushed_sees_a_transient_event_before_what_was_stored_after_it() {
     model::check(3, || {
         let handle = handle(true);
         let head = Arc::new(Mutex::new(Lock::LogState, 0));
@@ -85,7 +85,7 @@ fn a_connection_that_is_fed_sees_an_unstored_event_before_what_was_stored_after_
             *grows.lock() = 1;
         });
         let sees_entry = *head.lock() == 1;
-        // A shard feeds the entry where the connection need not look.
+        // A shard pushes the entry if the connection has no pending control.
         assert!(!sees_entry || handle.has_pending_control(), "the entry overtakes");
         publisher.join().expect("it ends");
         assert_eq!(handle.take_transient(0, 1000, true).len(), 1);
@@ -94,7 +94,7 @@ fn a_connection_that_is_fed_sees_an_unstored_event_before_what_was_stored_after_
 }
 
 #[test]
-fn an_unstored_event_is_delivered_or_counted_as_missed() {
+fn a_transient_event_is_delivered_or_counted_as_missed() {
     model::check(3, || {
         let handle = handle(false);
         let offers = [(); 2].map(|()| {

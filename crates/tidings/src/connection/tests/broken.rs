@@ -28,7 +28,7 @@ fn of(names: &[&str]) -> LostChannels {
     LostChannels::Channels(names.iter().map(ToString::to_string).collect())
 }
 
-/// A replica that has not heard from its broker.
+/// A replica that has received nothing from its broker.
 fn blind() -> Arc<Log> {
     Arc::new(Log::replica(&LogSettings::default(), None, Toy::new(7)).unwrap())
 }
@@ -59,7 +59,7 @@ fn id(epoch: u64, offset: u64) -> String {
     EventId::new(Epoch(epoch), offset, tag(offset, epoch)).to_string()
 }
 
-/// Everything that there is to send now, as text.
+/// All frames that a connection can send now, as text.
 fn sent(connection: &mut Connection) -> String {
     let mut frames = Vec::new();
     while let Some(more) = write(connection, false) {
@@ -221,7 +221,7 @@ fn a_page_that_was_made_before_the_end_was_cut_off_is_not_taken_for_what_came_af
     log.complete_barrier(log.begin_barrier());
     place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::WholeHistory);
-    let Step::Read(page) = connection.next_step(false) else { panic!("it is read from the store") };
+    let ConnectionStep::Read(page) = connection.next_step(false) else { panic!("it is read from the store") };
     log.truncate_after(1);
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
     place(&log, SECOND, &[(2, "b"), (3, "a")]);
@@ -238,68 +238,68 @@ const CHANNELS: [&str; 4] = ["a", "b", "c.x", "c.y"];
 const AUDIENCES: [&[&str]; 4] = [&["a"], &["a", "c.*"], &["**"], &["b", "never"]];
 
 #[derive(Debug, Clone)]
-enum Act {
+enum TransitionOp {
     Publish(Vec<usize>),
-    /// The broker loses so many, and says so before this many more come.
-    Lose(u64),
-    /// A new epoch that lost nothing.
+    /// The broker loses its newest entries, and reports it.
+    LoseTail(u64),
+    /// The broker begins a new epoch, without a loss.
     Begin,
-    Turn(usize, bool),
-    SlowTurn(usize, Box<Act>),
-    Cut(usize),
+    Poll(usize, bool),
+    SlowPoll(usize, Box<TransitionOp>),
+    Reconnect(usize),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = TransitionOp> {
     let quick = prop_oneof![
-        5 => prop::collection::vec(0..CHANNELS.len(), 1..150).prop_map(Act::Publish),
-        2 => (1_u64..60).prop_map(Act::Lose),
-        1 => Just(Act::Begin),
+        5 => prop::collection::vec(0..CHANNELS.len(), 1..150).prop_map(TransitionOp::Publish),
+        2 => (1_u64..60).prop_map(TransitionOp::LoseTail),
+        1 => Just(TransitionOp::Begin),
     ];
     prop_oneof![
         6 => quick.clone(),
-        6 => (0..AUDIENCES.len(), any::<bool>()).prop_map(|(client, fed)| Act::Turn(client, fed)),
-        3 => (0..AUDIENCES.len(), quick).prop_map(|(client, act)| Act::SlowTurn(client, Box::new(act))),
-        2 => (0..AUDIENCES.len()).prop_map(Act::Cut),
+        6 => (0..AUDIENCES.len(), any::<bool>()).prop_map(|(client, pushed)| TransitionOp::Poll(client, pushed)),
+        3 => (0..AUDIENCES.len(), quick).prop_map(|(client, act)| TransitionOp::SlowPoll(client, Box::new(act))),
+        2 => (0..AUDIENCES.len()).prop_map(TransitionOp::Reconnect),
     ]
 }
 
-/// Each event is named by a number that no other has.
+/// The entries of a broker. Each has a unique number as its data.
 #[derive(Default)]
-struct Broker {
-    /// By offset, from 1.
+struct BrokerModel {
+    /// Entries by offset, from 1.
     log: Vec<(u64, &'static str)>,
     lost: BTreeMap<u64, &'static str>,
     rows: Vec<EpochRow>,
     published: u64,
 }
 
-struct Client {
+struct TransitionClient {
     parser: Parser,
     asked: Arc<[Subscription]>,
     connection: Option<Connection>,
-    /// It has been at the head, and waits to be fed.
+    /// The client is at the head, and accepts new entries.
     is_idle: bool,
     had: BTreeSet<u64>,
-    /// Lost events that it was told of.
+    /// Lost events that were reported to the client.
     gaps_reported_to: BTreeSet<u64>,
 }
 
-struct Stage {
+struct TransitionTest {
     log: Arc<Log>,
-    broker: Broker,
-    clients: Vec<Client>,
-    fed: u64,
+    broker: BrokerModel,
+    clients: Vec<TransitionClient>,
+    broadcast_offset: u64,
     transitions_applied: u64,
 }
 
-impl Stage {
+impl TransitionTest {
     fn new(cache_bytes: u64) -> Self {
         let settings = LogSettings { cache_bytes, ..LogSettings::default() };
         let log = Arc::new(Log::replica(&settings, None, Toy::new(7)).unwrap());
-        let broker = Broker { rows: vec![row(1, 0, LostChannels::None)], ..Broker::default() };
+        let broker = BrokerModel { rows: vec![row(1, 0, LostChannels::None)], ..BrokerModel::default() };
         log.install_epochs(broker.rows.clone());
         log.complete_barrier(log.begin_barrier());
-        let client = |asked: &&[&str]| Client {
+        let client = |asked: &&[&str]| TransitionClient {
             parser: Parser::new(),
             asked: subscriptions(asked),
             connection: None,
@@ -308,7 +308,7 @@ impl Stage {
             gaps_reported_to: BTreeSet::new(),
         };
         let clients = AUDIENCES.iter().map(client).collect();
-        let mut stage = Self { log, broker, clients, fed: 0, transitions_applied: 0 };
+        let mut stage = Self { log, broker, clients, broadcast_offset: 0, transitions_applied: 0 };
         (0..AUDIENCES.len()).for_each(|client| stage.connect(client));
         stage
     }
@@ -325,7 +325,7 @@ impl Stage {
         };
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
         (it.connection, it.is_idle) = (Some(connection), false);
-        // The broker is asked where the replica is not sure; it is as it was.
+        // A barrier completes without a change of the broker.
         self.log.complete_barrier(self.log.begin_barrier());
         self.send(client, &opening);
     }
@@ -377,7 +377,7 @@ impl Stage {
         self.log.install_epochs(self.broker.rows.clone());
     }
 
-    fn lose(&mut self, count: u64) {
+    fn lose_tail(&mut self, count: u64) {
         let to = (self.broker.log.len() as u64).saturating_sub(count);
         let lost = self.broker.log.split_off(to as usize);
         let dropped: Vec<String> = self
@@ -393,17 +393,17 @@ impl Stage {
         ));
     }
 
-    /// Does one turn; says whether there was anything to do.
-    fn turn(&mut self, client: usize, meanwhile: Option<&Act>) -> bool {
+    /// Polls a connection once; returns whether it was not idle.
+    fn poll(&mut self, client: usize, meanwhile: Option<&TransitionOp>) -> bool {
         let connection = self.clients[client].connection.as_mut().unwrap();
         let frames = match connection.next_step(false) {
-            Step::Send { frames, .. } => frames,
-            Step::Read(page) => {
+            ConnectionStep::Send { frames, .. } => frames,
+            ConnectionStep::Read(page) => {
                 meanwhile.into_iter().for_each(|act| self.act(act));
                 let page = read(&self.log, page);
                 self.clients[client].connection.as_mut().unwrap().deliver(page, false)
             }
-            Step::Idle => {
+            ConnectionStep::Idle => {
                 self.clients[client].is_idle = true;
                 return false;
             }
@@ -413,16 +413,16 @@ impl Stage {
         true
     }
 
-    /// What is new goes to everyone who is at the head, as a shard does it.
+    /// Passes new entries to the clients at the head, as a shard does.
     fn feed(&mut self) {
-        let newer = self.log.entries_after(self.fed, self.transitions_applied, 64);
+        let newer = self.log.entries_after(self.broadcast_offset, self.transitions_applied, 64);
         let Some(entries) = newer.entries else {
-            (self.fed, self.transitions_applied) = (newer.head, newer.seen);
-            (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
+            (self.broadcast_offset, self.transitions_applied) = (newer.head, newer.seen);
+            (0..self.clients.len()).for_each(|client| while self.poll(client, None) {});
             return;
         };
         for entry in entries {
-            self.fed = entry.offset;
+            self.broadcast_offset = entry.offset;
             for client in 0..self.clients.len() {
                 let it = &mut self.clients[client];
                 let channel = &entry.channels[0];
@@ -437,20 +437,20 @@ impl Stage {
         }
     }
 
-    fn act(&mut self, act: &Act) {
+    fn act(&mut self, act: &TransitionOp) {
         match act {
-            Act::Publish(channels) => self.publish(channels),
-            Act::Lose(count) => self.lose(*count),
-            Act::Begin => self.begin(LostChannels::None),
-            Act::Turn(_, true) => self.feed(),
-            Act::Turn(client, false) => drop(self.turn(*client, None)),
-            Act::SlowTurn(client, act) => drop(self.turn(*client, Some(act))),
-            Act::Cut(client) => self.connect(*client),
+            TransitionOp::Publish(channels) => self.publish(channels),
+            TransitionOp::LoseTail(count) => self.lose_tail(*count),
+            TransitionOp::Begin => self.begin(LostChannels::None),
+            TransitionOp::Poll(_, true) => self.feed(),
+            TransitionOp::Poll(client, false) => drop(self.poll(*client, None)),
+            TransitionOp::SlowPoll(client, act) => drop(self.poll(*client, Some(act))),
+            TransitionOp::Reconnect(client) => self.connect(*client),
         }
     }
 
     fn end(mut self) {
-        (0..self.clients.len()).for_each(|client| while self.turn(client, None) {});
+        (0..self.clients.len()).for_each(|client| while self.poll(client, None) {});
         for it in &self.clients {
             let mine = |channel: &str| it.asked.iter().any(|asked| asked.matches(channel));
             for (number, channel) in self.broker.log.iter().filter(|(_, channel)| mine(channel)) {
@@ -472,7 +472,7 @@ fn whatever_the_broker_loses_everything_arrives_once_or_is_told() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]));
     let story = (prop::collection::vec(act(), 1..60), prop_oneof![Just(64_u64 << 20), Just(0)]);
     let outcome = runner.run(&story, |(acts, cache_bytes)| {
-        let mut stage = Stage::new(cache_bytes);
+        let mut stage = TransitionTest::new(cache_bytes);
         acts.iter().for_each(|act| stage.act(act));
         stage.end();
         Ok(())

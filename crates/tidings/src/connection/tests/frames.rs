@@ -1,4 +1,4 @@
-//! The exact bytes of the frames that the hub writes of its own.
+//! The exact bytes of the frames that the hub writes itself.
 
 use super::{super::*, connect, draft, memory_log, subscriptions, write};
 

@@ -1,4 +1,4 @@
-//! A reader that was held back and reads again.
+//! A client whose socket refused bytes, and takes bytes again.
 
 use super::{super::*, connect, draft, memory_log, read, subscriptions, write};
 use crate::log::entry::NewEntry;
@@ -9,7 +9,7 @@ fn critical(channel: &str, data: &str) -> NewEntry {
     NewEntry { priority: Priority::Critical, ..draft(channel, data) }
 }
 
-/// A connection at the head, then so many events that it has not read.
+/// Returns a connection at the head, and appends events that it has not read.
 fn held_back(log: &Arc<Log>, data: &str) -> Connection {
     let mut connection = connect(log, subscriptions(&["a", "b.*"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
@@ -113,7 +113,7 @@ fn one_event_larger_than_a_write_goes_alone() {
 }
 
 #[test]
-fn trims_while_an_unstored_event_is_awaited_are_told_afterwards() {
+fn trims_while_a_transient_event_is_awaited_are_told_afterwards() {
     let settings = crate::config::LogSettings {
         durability: crate::config::Durability::Memory,
         retention_events: 2,
@@ -131,7 +131,7 @@ fn trims_while_an_unstored_event_is_awaited_are_told_afterwards() {
 }
 
 #[test]
-fn unstored_events_are_bounded_by_the_write() {
+fn transient_events_are_bounded_by_the_write() {
     let log = memory_log();
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
@@ -156,7 +156,7 @@ fn a_page_from_the_disk_is_delivered_like_one_from_memory() {
     };
     let log = super::open_log(&settings, None, &super::Toy::new(1));
     let mut connection = held_back(&log, "pending");
-    let Step::Read(page) = connection.next_step(true) else { panic!("the ring holds one event") };
+    let ConnectionStep::Read(page) = connection.next_step(true) else { panic!("the ring holds one event") };
     let frames = connection.deliver(read(&log, page), true);
     let text = String::from_utf8(frames.concat()).unwrap();
     assert!(text.matches("data: pending\n").count() > 64, "{text}");

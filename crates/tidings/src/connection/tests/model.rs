@@ -1,4 +1,4 @@
-//! What a log with per-channel retention and its clients must look like from outside, said naively.
+//! A simple model of a log with per-channel retention, and of its clients.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,7 +10,7 @@ use tidings_protocol::{
 
 /// A stored event.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct ModelEvent {
     pub(super) channels: Vec<&'static str>,
     pub(super) priority: Priority,
     pub(super) key: Option<u8>,
@@ -19,22 +19,22 @@ pub(super) struct Told {
 
 /// The log.
 #[derive(Debug, Default)]
-pub(super) struct Model {
-    /// By offset, from 1.
-    pub(super) events: Vec<Told>,
+pub(super) struct LogModel {
+    /// Events by offset, from 1.
+    pub(super) events: Vec<ModelEvent>,
     pub(super) held: BTreeMap<&'static str, VecDeque<u64>>,
-    /// Trimmed and missed, in the order of trimming.
+    /// Trimmed events, in the order of trimming.
     pub(super) lost: Vec<(u64, &'static str)>,
     pub(super) events_max: usize,
     pub(super) now: u64,
 }
 
-impl Model {
+impl LogModel {
     pub(super) fn head(&self) -> u64 {
         self.events.len() as u64
     }
 
-    pub(super) fn append(&mut self, event: Told) {
+    pub(super) fn append(&mut self, event: ModelEvent) {
         let channels = event.channels.clone();
         self.events.push(event);
         let offset = self.head();
@@ -51,7 +51,7 @@ impl Model {
         }
     }
 
-    fn event(&self, offset: u64) -> &Told {
+    fn event(&self, offset: u64) -> &ModelEvent {
         &self.events[offset as usize - 1]
     }
 
@@ -73,30 +73,30 @@ impl Model {
         key.is_some() && held.into_iter().any(|it| *it > offset && self.event(*it).key == key)
     }
 
-    /// The channels of an event that a client has it by.
+    /// Returns the channels by which a client receives an event.
     fn mine(&self, offset: u64, subscriptions: &[Subscription]) -> Vec<&'static str> {
         let channels = self.event(offset).channels.iter().copied();
         channels.filter(|channel| subscriptions.iter().any(|it| it.matches(channel))).collect()
     }
 }
 
-/// One client over all its connections.
-pub(super) struct Client {
+/// A client over all its connections.
+pub(super) struct ClientModel {
     pub(super) subscriptions: std::sync::Arc<[Subscription]>,
     pub(super) parser: Parser,
-    /// Events up to here were before its time.
+    /// Offset at which the client began.
     began: u64,
     cursor: u64,
     had: BTreeSet<u64>,
     last_in_order: u64,
-    /// Lost events that it was told of, by channel.
+    /// Lost events that were reported to the client, by channel.
     gaps_reported_to: BTreeSet<(u64, &'static str)>,
-    /// Head when the connection at hand was opened: what it asked for.
+    /// Head at the opening of the current connection.
     asked: u64,
-    /// The connection at hand was behind at some time.
+    /// The current connection was behind at some time.
     pub(super) was_behind: bool,
     pub(super) was_pressed: bool,
-    /// Losses when the bytes at hand were asked for.
+    /// Number of losses when the current bytes were requested.
     pub(super) lost_then: usize,
     pub(super) is_pressed: bool,
     pub(super) transient: BTreeMap<u64, u64>,
@@ -104,7 +104,7 @@ pub(super) struct Client {
     pub(super) early: usize,
 }
 
-impl Client {
+impl ClientModel {
     pub(super) fn new(subscriptions: std::sync::Arc<[Subscription]>, head: u64) -> Self {
         Self {
             subscriptions,
@@ -115,7 +115,7 @@ impl Client {
             last_in_order: 0,
             gaps_reported_to: BTreeSet::new(),
             asked: head,
-            // It replays until it has been at the head.
+            // The client replays until it is at the head.
             was_behind: true,
             was_pressed: false,
             lost_then: 0,
@@ -126,15 +126,15 @@ impl Client {
         }
     }
 
-    /// A connection begins after the last id.
-    pub(super) fn reconnect(&mut self, model: &Model) {
+    /// Opens the next connection after the last id.
+    pub(super) fn reconnect(&mut self, model: &LogModel) {
         let id = self.parser.last_event_id().to_owned();
         self.parser = Parser::new().with_last_event_id(&id);
         (self.asked, self.was_behind, self.was_pressed) = (model.head(), true, false);
         self.transient.clear();
     }
 
-    pub(super) fn feed(&mut self, model: &Model, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, model: &LogModel, bytes: &[u8]) {
         let mut items = Vec::new();
         self.parser.feed(bytes, &mut |item| items.push(item)).unwrap();
         for item in items {
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    fn event(&mut self, model: &Model, event: &MessageEvent) {
+    fn event(&mut self, model: &LogModel, event: &MessageEvent) {
         let offset: u64 = event.data.lines().next().unwrap().parse().unwrap();
         let mine = model.mine(offset, &self.subscriptions);
         assert!(!mine.is_empty(), "event {offset} is of other channels");
@@ -173,24 +173,24 @@ impl Client {
         self.early += usize::from(id.offset != offset);
     }
 
-    /// Whether a loss in one channel is one that the client must be told of.
-    fn misses(&self, model: &Model, lost: u64, channel: &'static str) -> bool {
+    /// Whether a loss in one channel must be reported to the client.
+    fn misses(&self, model: &LogModel, lost: u64, channel: &'static str) -> bool {
         let mine = model.mine(lost, &self.subscriptions);
         mine.contains(&channel)
             && !self.had.contains(&lost)
             && !self.gaps_reported_to.contains(&(lost, channel))
             && !model.has_expired(lost)
             && !self.may_skip(model, lost)
-            // What is still held by another of its channels comes by that one.
+            // An event that another of its channels retains is received by that channel.
             && mine.iter().all(|other| model.lost.contains(&(lost, other)))
             && !mine.iter().all(|channel| model.has_newer(lost, channel))
     }
 
-    fn may_skip(&self, model: &Model, offset: u64) -> bool {
+    fn may_skip(&self, model: &LogModel, offset: u64) -> bool {
         self.was_pressed && model.event(offset).priority == Priority::Low && offset > self.asked
     }
 
-    fn moved(&mut self, model: &Model, text: &str) -> EventId {
+    fn moved(&mut self, model: &LogModel, text: &str) -> EventId {
         let id: EventId = text.parse().unwrap_or_else(|error| panic!("{error}"));
         assert!(text.len() <= EventId::BYTES_MAX && id.skips.len() <= EventId::SKIPS_MAX);
         assert!(id.offset >= self.cursor, "id {text} went back from {}", self.cursor);
@@ -204,8 +204,8 @@ impl Client {
         id
     }
 
-    /// The cursor passes an event: it was had, or there is a reason.
-    fn pass(&self, model: &Model, offset: u64) {
+    /// Checks that an event before the cursor was received, or may be missing.
+    fn pass(&self, model: &LogModel, offset: u64) {
         let mine = model.mine(offset, &self.subscriptions);
         if mine.is_empty() || self.had.contains(&offset) || model.has_expired(offset) {
             return;
@@ -220,7 +220,7 @@ impl Client {
         }
     }
 
-    fn gap(&mut self, model: &Model, event: &MessageEvent) {
+    fn gap(&mut self, model: &LogModel, event: &MessageEvent) {
         let notice: GapNotice = serde_json::from_str(&event.data).unwrap();
         assert_eq!(notice.resumed_at, event.last_event_id);
         assert!(!notice.channels.is_empty());
@@ -230,7 +230,7 @@ impl Client {
                 .iter()
                 .copied()
                 .filter(|(lost, of)| of == channel && *lost > self.cursor)
-                // Of old losses a channel keeps the last only, and does not know whether that had overtaken.
+                // A channel keeps its last loss only, and not whether that event had overtaken.
                 .filter(|(lost, _)| notice.reason == GapReason::Trimmed || !self.had.contains(lost))
                 .collect();
             assert!(!lost.is_empty(), "{channel} lost nothing above {}: {notice:?}", self.cursor);
@@ -243,11 +243,11 @@ impl Client {
     fn transient(&mut self, event: &MessageEvent) {
         let number: u64 = event.data[1..].parse().unwrap();
         let after = self.transient.remove(&number).expect("it was offered once");
-        assert!(self.last_in_order <= after, "unstored {number} came after {}", self.last_in_order);
+        assert!(self.last_in_order <= after, "transient {number} came after {}", self.last_in_order);
     }
 
-    /// Nothing is pending, and this is the position.
-    pub(super) fn is_at_head(&self, model: &Model) {
+    /// Checks that the client has received all events, and has the position of the head.
+    pub(super) fn is_at_head(&self, model: &LogModel) {
         assert_eq!(self.cursor, model.head());
         assert_eq!(self.transient, BTreeMap::new());
     }

@@ -1,4 +1,4 @@
-//! Everything wanted arrives once, whatever overtakes, is cut, trimmed or restarted in between.
+//! Each subscribed event arrives once, with overtaking, reconnects, trims and restarts in between.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tidings_protocol::Priority;
 use super::{
     super::*,
     Toy, connect,
-    model::{Client, Model, Told},
+    model::{ClientModel, LogModel, ModelEvent},
     name, open_log, read, subscriptions,
 };
 use crate::{
@@ -36,22 +36,22 @@ struct Shape {
 }
 
 #[derive(Debug, Clone)]
-enum Act {
+enum OvertakingOp {
     Publish(Vec<Shape>),
     Repeat(Shape, usize),
-    PublishUnstored(usize),
-    Turn {
+    PublishTransient(usize),
+    Poll {
         client: usize,
         is_pressed: bool,
     },
-    /// Between the asking for a page and its delivery something is published.
-    SlowTurn {
+    /// Events are published while a page loads.
+    SlowPoll {
         client: usize,
         is_pressed: bool,
         meanwhile: Vec<Shape>,
     },
     Drain(usize),
-    Cut(usize),
+    Reconnect(usize),
     Pass(u64),
     Restart,
 }
@@ -76,20 +76,20 @@ fn shape() -> impl Strategy<Value = Shape> {
     })
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = OvertakingOp> {
     let client = 0_usize..3;
     prop_oneof![
-        8 => prop::collection::vec(shape(), 1..12).prop_map(Act::Publish),
-        1 => (shape(), 20_usize..400).prop_map(|(shape, times)| Act::Repeat(shape, times)),
-        2 => (0..CHANNELS.len()).prop_map(Act::PublishUnstored),
+        8 => prop::collection::vec(shape(), 1..12).prop_map(OvertakingOp::Publish),
+        1 => (shape(), 20_usize..400).prop_map(|(shape, times)| OvertakingOp::Repeat(shape, times)),
+        2 => (0..CHANNELS.len()).prop_map(OvertakingOp::PublishTransient),
         8 => (client.clone(), any::<bool>())
-            .prop_map(|(client, is_pressed)| Act::Turn { client, is_pressed }),
+            .prop_map(|(client, is_pressed)| OvertakingOp::Poll { client, is_pressed }),
         2 => (client.clone(), any::<bool>(), prop::collection::vec(shape(), 1..12))
-            .prop_map(|(client, is_pressed, meanwhile)| Act::SlowTurn { client, is_pressed, meanwhile }),
-        3 => client.clone().prop_map(Act::Drain),
-        3 => client.prop_map(Act::Cut),
-        1 => (1_u64..600).prop_map(Act::Pass),
-        1 => Just(Act::Restart),
+            .prop_map(|(client, is_pressed, meanwhile)| OvertakingOp::SlowPoll { client, is_pressed, meanwhile }),
+        3 => client.clone().prop_map(OvertakingOp::Drain),
+        3 => client.prop_map(OvertakingOp::Reconnect),
+        1 => (1_u64..600).prop_map(OvertakingOp::Pass),
+        1 => Just(OvertakingOp::Restart),
     ]
 }
 
@@ -100,9 +100,9 @@ struct Story {
     events_max: u64,
     cache_bytes: u64,
     audiences: [usize; 3],
-    /// After so many bytes each next connection is cut.
+    /// Bytes after which each next connection breaks.
     cuts: Vec<usize>,
-    acts: Vec<Act>,
+    acts: Vec<OvertakingOp>,
 }
 
 fn story() -> impl Strategy<Value = Story> {
@@ -125,24 +125,24 @@ fn story() -> impl Strategy<Value = Story> {
 }
 
 /// A log, its model, and clients on it.
-struct Stage {
+struct OvertakingTest {
     settings: LogSettings,
     directory: Option<PathBuf>,
     environment: Arc<Toy>,
     log: Option<Arc<Log>>,
-    model: Model,
+    model: LogModel,
     subscribers: Vec<Place>,
     cuts: std::vec::IntoIter<usize>,
     transient: u64,
 }
 
 struct Place {
-    client: Client,
+    client: ClientModel,
     connection: Option<Connection>,
     bytes_left: usize,
 }
 
-impl Stage {
+impl OvertakingTest {
     fn new(story: &Story) -> Self {
         let environment = Toy::new(story.seed);
         let directory = story.is_on_disk.then(|| {
@@ -157,7 +157,7 @@ impl Stage {
         };
         let log = open_log(&settings, directory.as_deref(), &environment);
         let model =
-            Model { events_max: story.events_max as usize, now: environment.now(), ..Model::default() };
+            LogModel { events_max: story.events_max as usize, now: environment.now(), ..LogModel::default() };
         let mut stage = Self {
             settings,
             directory,
@@ -169,7 +169,7 @@ impl Stage {
             transient: 0,
         };
         for sink in story.audiences {
-            let client = Client::new(subscriptions(AUDIENCES[sink]), 0);
+            let client = ClientModel::new(subscriptions(AUDIENCES[sink]), 0);
             stage.subscribers.push(Place { client, connection: None, bytes_left: usize::MAX });
             stage.connect(stage.subscribers.len() - 1, Start::Now);
         }
@@ -197,16 +197,16 @@ impl Stage {
         place.bytes_left = self.cuts.next().unwrap_or(usize::MAX);
         place.client.reconnect(&self.model);
         let id = place.client.parser.last_event_id().to_owned();
-        // A client that was cut within the first block of its first stream has no id: it starts at now, as told.
+        // A client whose first stream broke within the first block has no id: it begins with new events.
         if id.is_empty() {
-            place.client = Client::new(place.client.subscriptions.clone(), self.model.head());
+            place.client = ClientModel::new(place.client.subscriptions.clone(), self.model.head());
             self.connect(client, Start::Now);
         } else {
             self.connect(client, Start::After(id));
         }
     }
 
-    /// Sends frames as far as the connection holds.
+    /// Sends frames until the connection breaks.
     fn send(&mut self, client: usize, frames: &[Bytes]) {
         let place = &mut self.subscribers[client];
         let bytes = frames.concat();
@@ -218,8 +218,8 @@ impl Stage {
         place.bytes_left -= sent;
     }
 
-    /// Does one turn; says whether there was anything to do.
-    fn turn(&mut self, client: usize, is_pressed: bool, meanwhile: &[Shape]) -> bool {
+    /// Polls a connection once; returns whether it was not idle.
+    fn poll(&mut self, client: usize, is_pressed: bool, meanwhile: &[Shape]) -> bool {
         let place = &mut self.subscribers[client];
         let connection = place.connection.as_mut().unwrap();
         let it = &mut place.client;
@@ -227,13 +227,13 @@ impl Stage {
         it.was_pressed |= is_pressed;
         it.was_behind |= is_pressed;
         if is_pressed {
-            // What waited for it past the log is dropped.
+            // Transient events after the head are dropped.
             connection.handle().set_behind(true);
             it.transient.clear();
         }
         let frames = match connection.next_step(is_pressed) {
-            Step::Send { frames, .. } => frames,
-            Step::Read(page) => {
+            ConnectionStep::Send { frames, .. } => frames,
+            ConnectionStep::Read(page) => {
                 let page = if meanwhile.is_empty() {
                     read(self.log(), page)
                 } else {
@@ -242,7 +242,7 @@ impl Stage {
                 };
                 self.subscribers[client].connection.as_mut().unwrap().deliver(page, is_pressed)
             }
-            Step::Idle => {
+            ConnectionStep::Idle => {
                 connection.handle().set_behind(false);
                 return false;
             }
@@ -254,7 +254,7 @@ impl Stage {
     }
 
     fn drain(&mut self, client: usize) {
-        while self.turn(client, false, &[]) {}
+        while self.poll(client, false, &[]) {}
         let place = &mut self.subscribers[client];
         let keep_alive =
             place.connection.as_ref().unwrap().keep_alive(KeepAliveDue { comment: true, position: true });
@@ -281,11 +281,11 @@ impl Stage {
         self.log().append(drafts).unwrap();
         for Shape { channels, priority, key, ttl, .. } in shapes.iter().cloned() {
             let expires_at = ttl.map(|ttl| now + ttl);
-            self.model.append(Told { channels, priority, key, expires_at });
+            self.model.append(ModelEvent { channels, priority, key, expires_at });
         }
     }
 
-    fn publish_unstored(&mut self, channel: &str) {
+    fn publish_transient(&mut self, channel: &str) {
         self.transient += 1;
         let mut frame = Vec::new();
         tidings_protocol::sse::write_event_lines(&mut frame, None, &format!("u{}", self.transient));
@@ -310,29 +310,29 @@ impl Stage {
         (0..self.subscribers.len()).for_each(|client| self.reconnect(client));
     }
 
-    fn act(&mut self, act: &Act) {
+    fn act(&mut self, act: &OvertakingOp) {
         match act {
-            Act::Publish(shapes) => self.publish(shapes),
-            Act::Repeat(shape, times) => self.publish(&vec![shape.clone(); *times]),
-            Act::PublishUnstored(channel) => self.publish_unstored(CHANNELS[*channel]),
-            Act::Turn { client, is_pressed } => {
-                self.turn(*client, *is_pressed, &[]);
+            OvertakingOp::Publish(shapes) => self.publish(shapes),
+            OvertakingOp::Repeat(shape, times) => self.publish(&vec![shape.clone(); *times]),
+            OvertakingOp::PublishTransient(channel) => self.publish_transient(CHANNELS[*channel]),
+            OvertakingOp::Poll { client, is_pressed } => {
+                self.poll(*client, *is_pressed, &[]);
             }
-            Act::SlowTurn { client, is_pressed, meanwhile } => {
-                self.turn(*client, *is_pressed, meanwhile);
+            OvertakingOp::SlowPoll { client, is_pressed, meanwhile } => {
+                self.poll(*client, *is_pressed, meanwhile);
             }
-            Act::Drain(client) => self.drain(*client),
-            Act::Cut(client) => self.reconnect(*client),
-            Act::Pass(milliseconds) => {
+            OvertakingOp::Drain(client) => self.drain(*client),
+            OvertakingOp::Reconnect(client) => self.reconnect(*client),
+            OvertakingOp::Pass(milliseconds) => {
                 self.environment.pass(*milliseconds);
                 self.model.now = self.environment.now();
             }
-            Act::Restart => self.restart(),
+            OvertakingOp::Restart => self.restart(),
         }
     }
 }
 
-impl Drop for Stage {
+impl Drop for OvertakingTest {
     fn drop(&mut self) {
         if let Some(directory) = &self.directory {
             let _ = std::fs::remove_dir_all(directory);
@@ -343,12 +343,12 @@ impl Drop for Stage {
 #[test]
 fn everything_wanted_arrives_once_or_is_told_as_lost() {
     let config = Config { failure_persistence: None, ..Config::default() };
-    // The seed is fixed: what fails here fails everywhere. `PROPTEST_CASES` goes further.
+    // The seed is fixed: a failure is reproducible. `PROPTEST_CASES` raises the number of cases.
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     let mut runner = TestRunner::new_with_rng(config, random);
     let (gaps, early) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let outcome = runner.run(&story(), |story| {
-        let mut stage = Stage::new(&story);
+        let mut stage = OvertakingTest::new(&story);
         story.acts.iter().for_each(|act| stage.act(act));
         (0..stage.subscribers.len()).for_each(|client| stage.drain(client));
         gaps.set(gaps.get() + stage.subscribers.iter().map(|it| it.client.gaps).sum::<usize>());

@@ -15,10 +15,7 @@ use crate::{
     error::Error,
     http::{error::ErrorResponse, parameters::Query, peer::Peer},
     hub::Hub,
-    transport::{
-        event_stream::EventBody,
-        shard::{DetachedBody, StreamHandoff},
-    },
+    transport::{event_stream::EventBody, shard::StreamHandoff},
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -63,8 +60,10 @@ pub(super) fn stream(
     if !peer.is_direct {
         return Ok(hub.stream(opened, peer.backpressure).into_response());
     }
-    let mut response = with_connection_id(response(Body::new(DetachedBody)), opened.connection.handle().id());
-    response.extensions_mut().insert(StreamHandoff::new(opened));
+    let id = opened.connection.handle().id();
+    let handoff = StreamHandoff::new(opened);
+    let mut response = with_connection_id(response(Body::new(handoff.clone())), id);
+    response.extensions_mut().insert(handoff);
     Ok(response)
 }
 

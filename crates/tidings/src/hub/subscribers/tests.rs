@@ -1,7 +1,7 @@
-//! Who is woken, who is left what, and who is counted.
+//! Wake-ups, transient events and counts of the open connections.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     task::{Wake, Waker},
 };
 
@@ -9,32 +9,20 @@ use super::*;
 use crate::auth::SubscribePermit;
 use crate::connection::{
     ConnectionId,
-    tests::{draft, memory_log, name, subscriptions},
+    tests::{WakeCounter, draft, memory_log, name, subscriptions},
 };
 
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Bell {
-    fn rings(&self) -> usize {
-        self.0.swap(0, Ordering::Relaxed)
-    }
-}
-
-fn sit(subscribers: &Arc<Subscribers>, id: u128, asked: &[&str]) -> (Arc<ConnectionHandle>, Arc<Bell>) {
+fn register(
+    subscribers: &Arc<Subscribers>,
+    id: u128,
+    channels: &[&str],
+) -> (Arc<ConnectionHandle>, Arc<WakeCounter>) {
     let handle =
-        ConnectionHandle::new(ConnectionId(id), &SubscribePermit::for_test(subscriptions(asked)), false);
+        ConnectionHandle::new(ConnectionId(id), &SubscribePermit::for_test(subscriptions(channels)), false);
     subscribers.register(&handle);
-    let bell = Arc::new(Bell::default());
-    handle.register_waker(&Waker::from(bell.clone()));
-    (handle, bell)
+    let wakes = Arc::new(WakeCounter::default());
+    handle.register_waker(&Waker::from(wakes.clone()));
+    (handle, wakes)
 }
 
 fn entry(channels: &[&str]) -> Arc<Entry> {
@@ -48,40 +36,40 @@ fn transient(after: u64) -> TransientEvent {
 }
 
 #[test]
-fn an_entry_wakes_those_who_want_it_and_each_once() {
+fn an_entry_wakes_each_subscriber_once() {
     let subscribers = Arc::new(Subscribers::default());
-    let both = sit(&subscribers, 1, &["a.b", "a.*", "*.b", "**"]).1;
-    let pattern = sit(&subscribers, 2, &["a.*"]).1;
-    let open = sit(&subscribers, 3, &["*.b"]).1;
-    let other = sit(&subscribers, 4, &["a", "b.*", "a.b.c"]).1;
-    let rings = || [&both, &pattern, &open, &other].map(|bell| bell.rings());
+    let both = register(&subscribers, 1, &["a.b", "a.*", "*.b", "**"]).1;
+    let pattern = register(&subscribers, 2, &["a.*"]).1;
+    let open = register(&subscribers, 3, &["*.b"]).1;
+    let other = register(&subscribers, 4, &["a", "b.*", "a.b.c"]).1;
+    let wake_counts = || [&both, &pattern, &open, &other].map(|wakes| wakes.take());
     subscribers.on_appended(&[entry(&["a.b", "a.c"]), entry(&["a.b"])]);
-    assert_eq!(rings(), [1, 1, 1, 0]);
+    assert_eq!(wake_counts(), [1, 1, 1, 0]);
     subscribers.on_appended(&[entry(&["a.b"])]);
-    assert_eq!(rings(), [0; 4], "none has looked since");
+    assert_eq!(wake_counts(), [0; 4], "no connection was polled since");
 }
 
 #[test]
-fn a_seat_that_has_looked_is_woken_again() {
+fn a_connection_that_was_polled_is_woken_again() {
     let subscribers = Arc::new(Subscribers::default());
-    let (handle, bell) = sit(&subscribers, 1, &["a"]);
+    let (handle, wakes) = register(&subscribers, 1, &["a"]);
     for _ in 0..3 {
         subscribers.on_appended(&[entry(&["a"])]);
-        assert_eq!(bell.rings(), 1);
-        handle.register_waker(&Waker::from(bell.clone()));
+        assert_eq!(wakes.take(), 1);
+        handle.register_waker(&Waker::from(wakes.clone()));
     }
     subscribers.wake(&[name("a")]);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(wakes.take(), 1);
 }
 
 #[test]
-fn an_unstored_event_goes_once_to_those_who_are_not_behind() {
+fn a_transient_event_goes_once_to_each_connection_that_is_not_behind() {
     let subscribers = Arc::new(Subscribers::default());
-    let (live, bell) = sit(&subscribers, 1, &["a", "b", "**"]);
-    let (behind, _) = sit(&subscribers, 2, &["a"]);
+    let (live, wakes) = register(&subscribers, 1, &["a", "b", "**"]);
+    let (behind, _) = register(&subscribers, 2, &["a"]);
     live.set_behind(false);
     assert_eq!(subscribers.deliver_transient(&[name("a"), name("b")], &transient(5)), 1, "one was behind");
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(wakes.take(), 1);
     assert_eq!(live.take_transient(4, 1000, true).len(), 0);
     assert_eq!(live.take_transient(5, 1000, true), ["data: u\n\n"]);
     assert_eq!(behind.next_transient(), None);
@@ -90,9 +78,9 @@ fn an_unstored_event_goes_once_to_those_who_are_not_behind() {
 }
 
 #[test]
-fn unstored_events_for_one_connection_are_bounded_and_dropped_when_it_falls_behind() {
+fn transient_events_for_one_connection_are_bounded_and_dropped_when_it_falls_behind() {
     let subscribers = Arc::new(Subscribers::default());
-    let (handle, _) = sit(&subscribers, 1, &["a"]);
+    let (handle, _) = register(&subscribers, 1, &["a"]);
     handle.set_behind(false);
     let missed: usize = (0..70).map(|_| subscribers.deliver_transient(&[name("a")], &transient(0))).sum();
     assert_eq!(missed, 6);
@@ -103,8 +91,8 @@ fn unstored_events_for_one_connection_are_bounded_and_dropped_when_it_falls_behi
 #[test]
 fn seats_are_listed_once_and_counted_by_what_was_asked() {
     let subscribers = Arc::new(Subscribers::default());
-    let (first, _) = sit(&subscribers, 1, &["a", "a.*", "**"]);
-    let (second, _) = sit(&subscribers, 2, &["a", "b"]);
+    let (first, _) = register(&subscribers, 1, &["a", "a.*", "**"]);
+    let (second, _) = register(&subscribers, 2, &["a", "b"]);
     let counts =
         |subscribers: &Subscribers| subscribers.subscriptions(&|_| true).into_iter().collect::<Vec<_>>();
     let expected = [("**", 1), ("a", 2), ("a.*", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
@@ -123,15 +111,15 @@ fn the_first_reason_to_end_stays() {
     use crate::connection::Termination;
     use tidings_protocol::body::EndReason;
     let subscribers = Arc::new(Subscribers::default());
-    let (handle, bell) = sit(&subscribers, 1, &["a"]);
+    let (handle, wakes) = register(&subscribers, 1, &["a"]);
     let ending = |reason| Termination { reason, reconnect: true, retry: None };
     handle.end(ending(EndReason::Revoked));
     handle.end(ending(EndReason::Shutdown));
     assert_eq!(handle.termination(), Some(ending(EndReason::Revoked)));
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(wakes.take(), 1);
 }
 
-/// A thread's waker.
+/// Waker of a thread.
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {
@@ -141,7 +129,7 @@ impl Wake for Unpark {
 }
 
 #[test]
-fn no_wake_is_lost_between_listening_and_looking() {
+fn no_wake_is_lost_between_registering_and_reading() {
     const ROUNDS: u64 = 20_000;
     let handle =
         ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), false);
@@ -156,7 +144,7 @@ fn no_wake_is_lost_between_listening_and_looking() {
                 if now == seen {
                     let begun = std::time::Instant::now();
                     std::thread::park_timeout(std::time::Duration::from_secs(10));
-                    // Nothing else would wake it: a lost wake shows as the whole wait.
+                    // Nothing else wakes the thread: a lost wake-up shows as a timeout.
                     assert!(begun.elapsed().as_secs() < 10, "no wake came for what followed {seen}");
                 }
                 seen = now;

@@ -1,4 +1,4 @@
-//! What a request knows of where it came from.
+//! The origin of a request.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn settings(tls: Option<TlsSettings>) -> Settings {
     settings
 }
 
-/// Serves a route that says what it knows, and asks it over what `connect` makes of a socket.
+/// Serves a route that returns the origin of its request, and calls it over the connection that `connect` makes.
 async fn told<Io>(
     tls: Option<TlsSettings>,
     connect: impl AsyncFnOnce(TcpStream) -> Io,
@@ -84,7 +84,7 @@ async fn a_connection_over_tls_that_comes_during_shutdown_is_answered() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(serve(hub.clone(), vec![listener]));
-    // It is not read, so the hub waits for it.
+    // The client does not read, so the hub waits for it.
     let stream = hub.body(["a"], &StreamOptions::default()).unwrap();
     let ended = tokio::spawn({
         let hub = hub.clone();

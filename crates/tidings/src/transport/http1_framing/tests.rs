@@ -1,10 +1,10 @@
-//! Heads and framing, good and bad, whole and cut anywhere.
+//! Valid and invalid heads and framing, in pieces of any size.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 
-/// The verdict on one input: the offset, place and text of its fault.
+/// Result for one input: offset, part and text of its error.
 type Verdict = Result<(), (usize, MessagePart, &'static str)>;
 
 fn whole(input: &[u8]) -> Verdict {
@@ -24,7 +24,7 @@ fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
     Ok(())
 }
 
-/// Passes, and a request may come next.
+/// Asserts that the input is valid, and that another request may follow.
 #[track_caller]
 fn passes(input: &str) {
     let mut judge = FramingValidator::new();
@@ -33,7 +33,7 @@ fn passes(input: &str) {
     assert_eq!(judge.state, FramingState::Start, "{input:?}");
 }
 
-/// Is refused at the last byte of what is given, and at none before it.
+/// Asserts that the last byte of the input is refused, and none before it.
 #[track_caller]
 fn fails_at_its_end(input: &[u8], place: MessagePart) {
     let text = String::from_utf8_lossy(input);
@@ -226,7 +226,7 @@ fn opening_is_over_when_the_first_head_is_whole() {
     assert!(!judge.is_opening());
 }
 
-/// Pieces that make good requests, bad ones, and everything between.
+/// Pieces of valid and invalid requests.
 const PIECES: &[&str] = &[
     "GET / HTTP/1.1\r\n",
     "POST /a HTTP/1.0\r\n",

@@ -2,7 +2,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const IDLE_TIME: Duration = Duration::from_secs(10);
 
 #[test]
 fn clients_are_told_less_than_the_hub_waits_and_nothing_behind_a_stream() {
@@ -15,7 +15,7 @@ fn clients_are_told_less_than_the_hub_waits_and_nothing_behind_a_stream() {
     assert_eq!(told(header::CONTENT_TYPE, "application/json").unwrap(), "timeout=75");
     assert_eq!(told(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), None);
     assert_eq!(told(header::CONNECTION, "close"), None);
-    assert!(idle.patience >= Duration::from_secs(76));
+    assert!(idle.closes_after >= Duration::from_secs(76));
 }
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn idleness_begins_behind_the_last_answer_and_ends_with_the_next_head() {
     let activity = Activity::default();
     let mut observer = activity.observer();
     let is_idle = async |observer: &mut ActivityObserver| {
-        timeout(2 * PATIENCE, observer.idle_for(PATIENCE)).await.is_ok()
+        timeout(2 * IDLE_TIME, observer.idle_for(IDLE_TIME)).await.is_ok()
     };
     assert!(!is_idle(&mut observer).await, "it has not asked yet");
     let (one, two) = (activity.request(Version::HTTP_2), activity.request(Version::HTTP_2));
@@ -33,7 +33,7 @@ async fn idleness_begins_behind_the_last_answer_and_ends_with_the_next_head() {
     drop(two);
     let begun = Instant::now();
     assert!(is_idle(&mut observer).await);
-    assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(begun.elapsed().as_secs(), IDLE_TIME.as_secs());
     activity.head_begins();
     assert!(!is_idle(&mut observer).await, "a head has begun");
     drop(activity.request(Version::HTTP_11));

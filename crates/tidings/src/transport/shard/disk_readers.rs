@@ -1,5 +1,6 @@
-//! Where shards have the store read: threads that take whatever is asked for by then, so that one look at the disk does
-//! for all who come back at once.
+//! Threads that read the store for the shards.
+//!
+//! Each takes all jobs that wait: one pass over the disk serves all clients that reconnect at once.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,22 +19,23 @@ use crate::{
     sync::{Condvar, Lock, Mutex, MutexGuard},
 };
 
-/// Requests that are read together: what they miss is sorted, and held until all of it was read.
-const TOGETHER_MAX: usize = 256;
-/// A reader at work for so long waits for a disk: then another goes on. What is in memory one reads as fast as all, and
-/// with the room of one.
+/// Jobs of one pass. Their missing entries are sorted, and held until all of them were read.
+const BATCH_MAX: usize = 256;
+/// Time after which a busy reader is taken to wait for a disk, and the next job wakes another reader.
+///
+/// Entries in the page cache are read by one reader, as fast as by all and with the memory of one.
 const SLOW_AFTER: Duration = Duration::from_millis(50);
 
-/// A stretch to be read for a stream.
+/// A page to be loaded for a stream.
 pub(super) struct ReadJob {
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) place: usize,
-    /// Tells the stream from those that had its place before.
+    pub(super) key: usize,
+    /// Distinguishes the stream from earlier slots with its key.
     pub(super) serial: u64,
     pub(super) page: Page,
 }
 
-/// What waits to be read; each stream asks for one stretch at a time.
+/// The queue of jobs, and the reader threads. Each stream has at most one job.
 pub(crate) struct DiskReaders {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
@@ -43,10 +45,10 @@ pub(crate) struct DiskReaders {
 
 #[derive(Default)]
 struct ReadQueue {
-    requests: Vec<ReadJob>,
-    /// Threads at work.
+    jobs: Vec<ReadJob>,
+    /// Readers that are loading pages.
     busy: usize,
-    /// When one last took requests.
+    /// Time at which a reader last took jobs.
     taken_at: Option<Instant>,
     is_closed: bool,
 }
@@ -61,75 +63,74 @@ impl DiskReaders {
         })
     }
 
-    /// Reads what it is asked to until it is closed. Any number of threads may.
+    /// Runs one reader until the queue is closed. Any number of threads may run one.
     pub(crate) fn run(&self) {
-        let mut requests = Vec::new();
-        while self.take(&mut requests) {
+        let mut jobs = Vec::new();
+        while self.take(&mut jobs) {
             failpoint::hit(thread::current().name().unwrap_or_default());
-            self.read(&mut requests);
+            self.read(&mut jobs);
             self.queue().busy -= 1;
         }
     }
 
-    /// Has every thread end.
+    /// Ends all readers.
     pub(crate) fn close(&self) {
         self.queue().is_closed = true;
         self.job_added.notify_all();
     }
 
-    pub(super) fn submit(&self, requests: &mut Vec<ReadJob>) {
-        if requests.is_empty() {
+    pub(super) fn submit(&self, jobs: &mut Vec<ReadJob>) {
+        if jobs.is_empty() {
             return;
         }
-        let mut waiting = self.queue();
-        waiting.requests.append(requests);
-        let is_slow = waiting.taken_at.is_some_and(|at| at.elapsed() > SLOW_AFTER);
-        let must_wake = waiting.busy == 0 || is_slow;
-        drop(waiting);
+        let mut queue = self.queue();
+        queue.jobs.append(jobs);
+        let is_slow = queue.taken_at.is_some_and(|at| at.elapsed() > SLOW_AFTER);
+        let must_wake = queue.busy == 0 || is_slow;
+        drop(queue);
         if must_wake {
             self.job_added.notify_one();
         }
     }
 
-    /// Waits for requests, and takes the oldest; false where there will be no more.
+    /// Waits for jobs and takes the oldest; `false` if the queue is closed.
     fn take(&self, taken: &mut Vec<ReadJob>) -> bool {
-        let mut waiting = self.queue();
+        let mut queue = self.queue();
         loop {
-            if waiting.is_closed {
+            if queue.is_closed {
                 return false;
             }
-            if !waiting.requests.is_empty() {
-                let count = waiting.requests.len().min(TOGETHER_MAX);
-                taken.extend(waiting.requests.drain(..count));
-                waiting.busy += 1;
-                waiting.taken_at = Some(Instant::now());
+            if !queue.jobs.is_empty() {
+                let count = queue.jobs.len().min(BATCH_MAX);
+                taken.extend(queue.jobs.drain(..count));
+                queue.busy += 1;
+                queue.taken_at = Some(Instant::now());
                 return true;
             }
-            waiting = self.job_added.wait(waiting);
+            queue = self.job_added.wait(queue);
         }
     }
 
-    fn read(&self, requests: &mut Vec<ReadJob>) {
-        let (mut pages, mut askers) =
-            (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
-        for ReadJob { mailbox, place, serial, page } in requests.drain(..) {
+    fn read(&self, jobs: &mut Vec<ReadJob>) {
+        let (mut pages, mut streams) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+        for ReadJob { mailbox, key, serial, page } in jobs.drain(..) {
             pages.push(page);
-            askers.push((mailbox, place, serial));
+            streams.push((mailbox, key, serial));
         }
         let is_read = catch_unwind(AssertUnwindSafe(|| self.log.load(&mut pages))).is_ok();
         if !is_read {
-            error!(streams = askers.len(), "reading the log panicked; the streams that asked are closed");
+            error!(streams = streams.len(), "reading the log panicked; its streams are closed");
             self.metrics.panics.request();
         }
-        let mut answers = askers.into_iter().zip(pages).peekable();
+        let mut answers = streams.into_iter().zip(pages).peekable();
         while let Some(((mailbox, ..), _)) = answers.peek() {
             let mailbox = mailbox.clone();
-            // Those of one shard stand together: it asks for all at once.
-            mailbox.deliver(|waiting| {
-                while let Some(((_, place, serial), page)) =
+            // A shard submits its jobs together, so its pages are neighbours.
+            mailbox.deliver(|inbox| {
+                while let Some(((_, key, serial), page)) =
                     answers.next_if(|((other, ..), _)| Arc::ptr_eq(other, &mailbox))
                 {
-                    waiting.pages.push((place, serial, is_read.then_some(page)));
+                    inbox.pages.push((key, serial, is_read.then_some(page)));
                 }
             });
         }

@@ -1,4 +1,6 @@
-//! One thread and the connections that it serves.
+//! The thread of one shard: its event queue, and the slots of its connections.
+
+mod broadcast;
 
 use std::{
     io,
@@ -12,44 +14,35 @@ use axum::{Router, response::Response};
 use bytes::Bytes;
 use mio::{Events, Interest, Token, net::TcpStream};
 use slab::Slab;
-use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
-    DiskReaders, ForwardToHyper, ForwardedConnection,
-    disk_readers::ReadJob,
-    mailbox::{Inbox, Mailbox, SlotWaker, event_queue},
+    context::{ShardContext, SlotAction, SlotState},
+    disk_readers::{DiskReaders, ReadJob},
+    forward::{ForwardToHyper, ForwardedConnection},
+    mailbox::{Inbox, Mailbox, SlotWaker, WAKE_TOKEN, event_queue},
     pacing::PollPacing,
     request_phase::RequestPhase,
-    slot::{Action, ShardContext, Slot, SlotState, is_gone},
-    stream_phase::{BroadcastTick, StreamPhase, chunk_of},
+    slot::{Slot, is_gone},
+    stream_phase::StreamPhase,
     timer_wheel::TimerWheel,
 };
 use crate::{
     config::Settings,
-    connection::{NewConnection, SubscriptionIndex},
+    connection::{SubscriptionIndex, driver::NewConnection},
     failpoint,
-    log::{
-        Log, NewEntries,
-        entry::{Entry, Millis},
-    },
+    log::{Log, entry::Millis},
     metrics::Metrics,
     transport::idle::IdleTimeout,
 };
 
-/// The token of the bell; places of streams are lower.
-pub(super) const WAKE_TOKEN: Token = Token(usize::MAX);
-/// Entries that are sent before sockets are looked at again.
-const ENTRIES_MAX: usize = 64;
-/// Streams that are left something before any of it is sent, but for those of one entry.
-const DIRTY_MAX: usize = 4096;
-/// Streams that may read on for themselves before those that wait for what is new are fed again.
-const POLLS_MAX: usize = 32;
-/// Events of the sockets that are taken at once.
+/// Slots that are served in a row before the next part of a broadcast.
+const SERVED_MAX: usize = 32;
+/// Socket events that one poll returns.
 const EVENTS_MAX: usize = 1024;
 
-/// Closes the door when the shard ends, however it ends.
+/// Closes the mailbox when the shard thread ends, also by a panic.
 struct MailboxCloser(Arc<Mailbox>);
 
 impl Drop for MailboxCloser {
@@ -62,44 +55,44 @@ impl Drop for MailboxCloser {
 pub(crate) struct Shard {
     poll: mio::Poll,
     mailbox: Arc<Mailbox>,
-    /// None while one becomes another.
-    connection_permits: Slab<Option<Slot>>,
+    /// `None` while a connection becomes a stream.
+    slots: Slab<Option<Slot>>,
     streams: usize,
-    /// Who wants what, by place.
+    /// Keys of the streams by subscription.
     subscriptions: SubscriptionIndex<usize>,
-    /// The log was fed up to here.
+    /// Offset of the last entry that was broadcast.
     broadcast_offset: u64,
-    /// Breaks of its order were seen up to here.
+    /// Epoch transitions of the log that the broadcast has passed.
     transitions_applied: u64,
-    /// Those who were left something that is still to be sent.
+    /// Keys of the streams with queued chunks.
     dirty: Vec<usize>,
-    /// How many of them are sent to before the sockets are polled again: publishes are taken while a broadcast goes out.
+    /// Number of queues that are sent between two polls of the sockets: publishes are read while a broadcast goes out.
     pacing: PollPacing,
-    /// When the first of what they were left was published.
+    /// Publish time of the oldest queued entry.
     oldest_queued: Option<Millis>,
     timer_wheel: TimerWheel,
     serial: u64,
     timers: u64,
-    /// It ends when it has no connection left.
+    /// The thread ends when the shard has no connection left.
     is_finishing: bool,
     log: Arc<Log>,
     context: ShardContext,
-    /// Reads the disk, off this thread.
-    reader: Arc<DiskReaders>,
-    /// What it is to be asked for before this thread sleeps.
-    requests: Vec<ReadJob>,
-    /// Where answers wait for others.
+    /// Threads that read the disk for this one.
+    readers: Arc<DiskReaders>,
+    /// Jobs that are submitted to the readers before this thread sleeps.
+    jobs: Vec<ReadJob>,
+    /// Runtime of the routes' timers and tasks.
     runtime: Handle,
     forward_to_hyper: ForwardToHyper,
 }
 
 impl Shard {
-    /// Makes a shard; it serves once it runs.
+    /// Makes a shard and its mailbox. It serves when [`Shard::run`] is called.
     ///
     /// # Errors
-    /// When the system has no event queue left.
+    /// If the system has no event queue left.
     pub(crate) fn new(
-        (log, metrics, reader): (Arc<Log>, Arc<Metrics>, Arc<DiskReaders>),
+        (log, metrics, readers): (Arc<Log>, Arc<Metrics>, Arc<DiskReaders>),
         settings: &Settings,
         router: Router,
         runtime: Handle,
@@ -109,7 +102,7 @@ impl Shard {
         let shard = Self {
             poll,
             mailbox: mailbox.clone(),
-            connection_permits: Slab::new(),
+            slots: Slab::new(),
             streams: 0,
             subscriptions: SubscriptionIndex::default(),
             broadcast_offset: 0,
@@ -130,15 +123,15 @@ impl Shard {
                 idle: IdleTimeout::new(settings.server.idle_timeout),
                 is_draining: false,
             },
-            reader,
-            requests: Vec::new(),
+            readers,
+            jobs: Vec::new(),
             runtime,
             forward_to_hyper,
         };
         Ok((shard, mailbox))
     }
 
-    /// Serves until its door is closed, or until it has finished.
+    /// Serves until the mailbox is closed, or until the shard has finished.
     pub(crate) fn run(mut self) {
         let runtime = self.runtime.clone();
         let _within = runtime.enter();
@@ -146,12 +139,12 @@ impl Shard {
         let _leaving = MailboxCloser(self.mailbox.clone());
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut taken = Inbox::default();
-        let mut again = Vec::new();
+        let mut runnable = Vec::new();
         let mut due = Vec::new();
         while !taken.is_closed && !self.is_finished() {
             failpoint::hit(&name);
-            self.reader.submit(&mut self.requests);
-            let must_hurry = !again.is_empty() || !self.dirty.is_empty() || !self.mailbox.may_sleep();
+            self.readers.submit(&mut self.jobs);
+            let must_hurry = !runnable.is_empty() || !self.dirty.is_empty() || !self.mailbox.may_sleep();
             let sleep = if must_hurry {
                 Some(std::time::Duration::ZERO)
             } else {
@@ -160,297 +153,221 @@ impl Shard {
             if let Err(error) = self.poll.poll(&mut events, sleep)
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                error!(%error, "a shard's event queue failed");
+                error!(%error, "the event queue of a shard failed");
                 return;
             }
             self.mailbox.is_awake();
             self.mailbox.take(&mut taken);
             self.pacing.note_poll(!events.is_empty() || !taken.is_empty());
-            self.handle_inbox(&mut taken, &mut again);
-            // What is unstored, and ends, were looked at before.
-            self.broadcast(&mut again);
-            for (count, place) in std::mem::take(&mut again).into_iter().enumerate() {
-                if count % POLLS_MAX == POLLS_MAX - 1 {
-                    self.broadcast(&mut again);
+            self.handle_inbox(&mut taken, &mut runnable);
+            // Streams with transient events or a termination were served from the inbox.
+            self.broadcast(&mut runnable);
+            for (count, key) in std::mem::take(&mut runnable).into_iter().enumerate() {
+                if count % SERVED_MAX == SERVED_MAX - 1 {
+                    self.broadcast(&mut runnable);
                 }
-                self.poll_slot(place, &mut again, Slot::serve);
+                self.poll_slot(key, &mut runnable, Slot::serve);
             }
             for (count, event) in events.iter().enumerate() {
-                if count % POLLS_MAX == POLLS_MAX - 1 {
-                    self.broadcast(&mut again);
+                if count % SERVED_MAX == SERVED_MAX - 1 {
+                    self.broadcast(&mut runnable);
                 }
-                self.socket_event(event, &mut again);
+                self.socket_event(event, &mut runnable);
             }
             let now = Instant::now();
             self.timer_wheel.expire(now, &mut due);
-            for (place, timer) in due.drain(..) {
-                self.tick(place, timer, now, &mut again);
+            for (key, timer) in due.drain(..) {
+                self.tick(key, timer, now, &mut runnable);
             }
         }
     }
 
-    fn handle_inbox(&mut self, taken: &mut Inbox, again: &mut Vec<usize>) {
+    fn handle_inbox(&mut self, taken: &mut Inbox, runnable: &mut Vec<usize>) {
         self.context.is_draining |= std::mem::take(&mut taken.is_draining);
         for (socket, peer) in taken.accepted.drain(..) {
             self.accept(socket, peer);
         }
-        for (count, (place, serial, page)) in taken.pages.drain(..).enumerate() {
-            if count % POLLS_MAX == POLLS_MAX - 1 {
-                self.broadcast(again);
+        for (count, (key, serial, page)) in taken.pages.drain(..).enumerate() {
+            if count % SERVED_MAX == SERVED_MAX - 1 {
+                self.broadcast(runnable);
             }
-            self.poll_slot(place, again, |slot, common| match slot.stream() {
-                Some(stream) if stream.watch.serial == serial => stream.on_page_read(page, common),
-                _ => Action::Wait,
+            self.poll_slot(key, runnable, |slot, context| match slot.stream() {
+                Some(stream) if stream.slot_state.serial == serial => stream.on_page_loaded(page, context),
+                _ => SlotAction::Wait,
             });
         }
-        for place in taken.woken.drain(..) {
-            self.poll_slot(place, again, Slot::serve);
+        for key in taken.woken.drain(..) {
+            self.poll_slot(key, runnable, Slot::serve);
         }
         if std::mem::take(&mut taken.is_finishing) {
-            self.finish(again);
+            self.finish(runnable);
         }
     }
 
-    fn finish(&mut self, again: &mut Vec<usize>) {
+    fn finish(&mut self, runnable: &mut Vec<usize>) {
         self.is_finishing = true;
-        for place in self.occupied_slots() {
-            self.poll_slot(place, again, |slot, common| match slot {
-                Slot::Request(request) => request.finish(common),
-                Slot::Stream(_) => Action::Wait,
+        for key in self.occupied_slots() {
+            self.poll_slot(key, runnable, |slot, context| match slot {
+                Slot::Request(request) => request.finish(context),
+                Slot::Stream(_) => SlotAction::Wait,
             });
         }
     }
 
-    /// Whether there is nothing left to do, and nothing will come.
+    /// Whether no connection is left, and none will be assigned.
     fn is_finished(&self) -> bool {
-        self.is_finishing && self.connection_permits.is_empty()
+        self.is_finishing && self.slots.is_empty()
     }
 
     fn occupied_slots(&self) -> Vec<usize> {
-        self.connection_permits.iter().map(|(place, _)| place).collect()
+        self.slots.iter().map(|(key, _)| key).collect()
     }
 
-    /// Sends what is new to those who wait for it, to some of them at a time.
-    fn broadcast(&mut self, again: &mut Vec<usize>) {
-        if self.dirty.is_empty() && !self.mailbox.has_new_entries.load(Ordering::Relaxed) {
-            return;
-        }
-        let feed = BroadcastTick { now: Instant::now(), now_millis: self.log.now() };
-        if self.dirty.is_empty() {
-            self.enqueue_new_entries(&feed, again);
-        }
-        let later = self.dirty.len().saturating_sub(self.pacing.writes());
-        let mut now = self.dirty.split_off(later);
-        for place in now.drain(..) {
-            self.poll_slot(place, again, |slot, common| match slot.stream() {
-                Some(stream) => stream.send_queued(&feed, common),
-                None => Action::Wait,
-            });
-        }
-        if self.dirty.is_empty() {
-            // Its room is kept.
-            self.dirty = now;
-            if let Some(published_at) = self.oldest_queued.take() {
-                self.context.metrics.events.delivery_lag(self.log.now().saturating_sub(published_at));
-            }
-        }
-    }
-
-    /// Leaves what is new with those who wait for it.
-    fn enqueue_new_entries(&mut self, feed: &BroadcastTick, again: &mut Vec<usize>) {
-        if !self.mailbox.has_new_entries.swap(false, Ordering::SeqCst) {
-            return;
-        }
-        let NewEntries { entries, head, newest, seen } =
-            self.log.entries_after(self.broadcast_offset, self.transitions_applied, ENTRIES_MAX);
-        let Some(entries) = entries else {
-            // So much came at once that it is no longer at hand: each reads for itself.
-            (self.broadcast_offset, self.transitions_applied) = (head, seen);
-            for place in self.occupied_slots() {
-                self.poll_slot(place, again, |slot, common| match slot.stream() {
-                    Some(stream) => stream.serve(common),
-                    None => Action::Wait,
-                });
-            }
-            return;
-        };
-        for entry in &entries {
-            self.enqueue(entry, newest, feed);
-            self.broadcast_offset = entry.offset;
-            if self.dirty.len() > DIRTY_MAX {
-                break;
-            }
-        }
-        if self.broadcast_offset < head {
-            self.mailbox.has_new_entries.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// Leaves an entry with everyone who wants it and waits for it.
-    fn enqueue(&mut self, entry: &Entry, newest: Epoch, feed: &BroadcastTick) {
-        let Self { subscriptions: lists, connection_permits: guests, dirty: touched, oldest_queued, .. } =
-            self;
-        // One for all, and none where nobody wants it.
-        let mut chunk = None;
-        for channel in &entry.channels {
-            lists.for_each_match(channel, &mut |place| {
-                let chunk = chunk.get_or_insert_with(|| chunk_of(&entry.frame(newest, &[])));
-                let stream = guests.get_mut(*place).and_then(Option::as_mut).and_then(Slot::stream);
-                if stream.is_some_and(|stream| stream.enqueue(entry, chunk, feed)) {
-                    touched.push(*place);
-                    oldest_queued.get_or_insert(entry.published_at);
-                }
-            });
-        }
-    }
-
-    /// Gives a new connection a place.
+    /// Gives a new connection a slot.
     fn accept(&mut self, mut socket: TcpStream, peer: SocketAddr) {
-        let entry = self.connection_permits.vacant_entry();
-        let place = entry.key();
+        let entry = self.slots.vacant_entry();
+        let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(place), interest) {
-            error!(%error, "a socket could not be watched; its client comes back by itself");
-            return self.close_mailbox_if_empty();
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
+            error!(%error, "registering a socket failed; its client reconnects");
+            return self.release_connection();
         }
         self.serial += 1;
         let now = Instant::now();
-        let watch = SlotState {
+        let slot_state = SlotState {
             serial: self.serial,
             timer: (0, now),
-            waker: Waker::from(Arc::new(SlotWaker { mailbox: self.mailbox.clone(), place })),
+            waker: Waker::from(Arc::new(SlotWaker { mailbox: self.mailbox.clone(), key })),
             is_read_closed: false,
         };
         let head_due = now + self.context.head_timeout;
-        entry.insert(Some(Slot::Request(Box::new(RequestPhase::new(socket, peer, watch, head_due)))));
-        self.arm(place, head_due);
+        entry.insert(Some(Slot::Request(Box::new(RequestPhase::new(socket, peer, slot_state, head_due)))));
+        self.arm(key, head_due);
     }
 
-    /// Makes a stream of a connection that asked for one.
-    fn begin_stream(&mut self, place: usize, head: Bytes, opened: NewConnection, again: &mut Vec<usize>) {
-        let Some(Slot::Request(request)) = self.connection_permits.get_mut(place).and_then(Option::take)
-        else {
+    /// Makes a connection a stream.
+    fn begin_stream(&mut self, key: usize, head: Bytes, stream: NewConnection, runnable: &mut Vec<usize>) {
+        let Some(Slot::Request(request)) = self.slots.get_mut(key).and_then(Option::take) else {
             return;
         };
         if self.streams == 0 {
-            // Nobody was there to hear of what came before.
+            // Without streams the mailbox did not note new entries.
             self.mailbox.has_streams.store(true, Ordering::SeqCst);
             self.broadcast_offset = self.log.head().offset;
         }
         self.streams += 1;
         let may_read = request.may_read();
-        let RequestPhase { socket, watch, .. } = *request;
-        let stream = StreamPhase::new(socket, head, opened, watch);
+        let RequestPhase { socket, slot_state, .. } = *request;
+        let stream = StreamPhase::new(socket, head, stream, slot_state);
         for subscription in stream.subscriptions().iter() {
-            self.subscriptions.add(subscription, place);
+            self.subscriptions.add(subscription, key);
         }
-        self.connection_permits[place] = Some(Slot::Stream(Box::new(stream)));
-        self.poll_slot(place, again, Slot::serve);
+        self.slots[key] = Some(Slot::Stream(Box::new(stream)));
+        self.poll_slot(key, runnable, Slot::serve);
         if may_read {
-            self.poll_slot(place, again, Slot::readable);
+            self.poll_slot(key, runnable, Slot::readable);
         }
     }
 
-    fn socket_event(&mut self, event: &mio::event::Event, again: &mut Vec<usize>) {
-        let Token(place) = event.token();
+    fn socket_event(&mut self, event: &mio::event::Event, runnable: &mut Vec<usize>) {
+        let Token(key) = event.token();
         if event.token() == WAKE_TOKEN {
             return;
         }
         if is_gone(event) {
-            return self.poll_slot(place, again, |_, _| Action::Close);
+            return self.poll_slot(key, runnable, |_, _| SlotAction::Close);
         }
         if event.is_readable() || event.is_read_closed() {
-            self.poll_slot(place, again, |slot, common| {
+            self.poll_slot(key, runnable, |slot, context| {
                 slot.state_mut().is_read_closed |= event.is_read_closed();
-                slot.readable(common)
+                slot.readable(context)
             });
         }
         if event.is_writable() {
-            self.poll_slot(place, again, Slot::serve);
+            self.poll_slot(key, runnable, Slot::serve);
         }
     }
 
-    fn tick(&mut self, place: usize, timer: u64, now: Instant, again: &mut Vec<usize>) {
-        let Some(due) = self.due(place, timer) else { return };
+    fn tick(&mut self, key: usize, timer: u64, now: Instant, runnable: &mut Vec<usize>) {
+        let Some(due) = self.due(key, timer) else { return };
         if due <= now {
-            self.poll_slot(place, again, |slot, common| slot.tick(common, now));
+            self.poll_slot(key, runnable, |slot, context| slot.tick(context, now));
         }
-        if let Some(due) = self.due(place, timer) {
-            self.arm(place, due);
+        if let Some(due) = self.due(key, timer) {
+            self.arm(key, due);
         }
     }
 
-    /// When a guest is due, if this is its timer.
-    fn due(&self, place: usize, timer: u64) -> Option<Instant> {
-        let slot = self.connection_permits.get(place)?.as_ref()?;
+    /// Returns the time at which a slot is due, if `timer` is its newest timer.
+    fn due(&self, key: usize, timer: u64) -> Option<Instant> {
+        let slot = self.slots.get(key)?.as_ref()?;
         (slot.state().timer.0 == timer).then(|| slot.due(&self.context))
     }
 
-    fn arm(&mut self, place: usize, due: Instant) {
+    fn arm(&mut self, key: usize, due: Instant) {
         self.timers += 1;
         let timer = self.timers;
-        if let Some(slot) = &mut self.connection_permits[place] {
+        if let Some(slot) = &mut self.slots[key] {
             slot.state_mut().timer = (timer, due);
         }
-        self.timer_wheel.arm(place, timer, due);
+        self.timer_wheel.arm(key, timer, due);
     }
 
     fn poll_slot(
         &mut self,
-        place: usize,
-        again: &mut Vec<usize>,
-        look: impl FnOnce(&mut Slot, &mut ShardContext) -> Action,
+        key: usize,
+        runnable: &mut Vec<usize>,
+        poll: impl FnOnce(&mut Slot, &mut ShardContext) -> SlotAction,
     ) {
-        let Some(slot) = self.connection_permits.get_mut(place).and_then(Option::as_mut) else { return };
-        let next = look(slot, &mut self.context);
-        let (due, watch) = (slot.due(&self.context), slot.state());
-        let serial = watch.serial;
-        if due < watch.timer.1 {
-            self.arm(place, due);
+        let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { return };
+        let action = poll(slot, &mut self.context);
+        let (due, slot_state) = (slot.due(&self.context), slot.state());
+        let serial = slot_state.serial;
+        if due < slot_state.timer.1 {
+            self.arm(key, due);
         }
-        match next {
-            Action::Wait => {}
-            Action::Again => again.push(place),
-            Action::Read(page) => {
+        match action {
+            SlotAction::Wait => {}
+            SlotAction::Again => runnable.push(key),
+            SlotAction::Load(page) => {
                 let mailbox = self.mailbox.clone();
-                self.requests.push(ReadJob { mailbox, place, serial, page });
+                self.jobs.push(ReadJob { mailbox, key, serial, page });
             }
-            Action::Stream(head, opened) => self.begin_stream(place, head, *opened, again),
-            Action::Forward(read, answered) => self.forward(place, read, answered),
-            Action::Close => drop(self.remove_slot(place)),
+            SlotAction::Stream(head, stream) => self.begin_stream(key, head, *stream, runnable),
+            SlotAction::Forward(read, response) => self.forward(key, read, response),
+            SlotAction::Close => drop(self.remove_slot(key)),
         }
     }
 
-    fn forward(&mut self, place: usize, read: Bytes, answered: Option<Box<Response>>) {
-        let Some(Slot::Request(request)) = self.remove_slot(place) else { return };
+    fn forward(&mut self, key: usize, read: Bytes, response: Option<Box<Response>>) {
+        let Some(Slot::Request(request)) = self.remove_slot(key) else { return };
         let RequestPhase { socket, peer, head_due, .. } = *request;
-        let answered = answered.map(|response| *response);
+        let response = response.map(|response| *response);
         (self.forward_to_hyper)(ForwardedConnection {
             socket: socket.into(),
             peer,
             read,
-            answered,
+            response,
             head_due,
         });
     }
 
-    /// Takes a guest from its place.
-    fn remove_slot(&mut self, place: usize) -> Option<Slot> {
-        let mut slot = self.connection_permits.try_remove(place).flatten()?;
+    /// Empties a slot.
+    fn remove_slot(&mut self, key: usize) -> Option<Slot> {
+        let mut slot = self.slots.try_remove(key).flatten()?;
         let _ = self.poll.registry().deregister(slot.socket());
         if let Some(stream) = slot.stream() {
             for subscription in stream.subscriptions().iter() {
-                self.subscriptions.remove(subscription, |other| *other == place);
+                self.subscriptions.remove(subscription, |other| *other == key);
             }
             self.streams -= 1;
             self.mailbox.has_streams.store(self.streams > 0, Ordering::SeqCst);
         }
-        self.close_mailbox_if_empty();
+        self.release_connection();
         Some(slot)
     }
 
-    /// One connection fewer.
-    fn close_mailbox_if_empty(&self) {
+    fn release_connection(&self) {
         self.mailbox.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

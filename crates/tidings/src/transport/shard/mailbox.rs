@@ -1,4 +1,4 @@
-//! How other threads reach a shard.
+//! The mailbox by which other threads reach a shard.
 
 use std::{
     io,
@@ -10,9 +10,8 @@ use std::{
     task::Wake,
 };
 
-use mio::net::TcpStream;
+use mio::{Token, net::TcpStream};
 
-use super::event_loop;
 use crate::{
     connection::LogObserver,
     deferred_wake::{self, Wakeable},
@@ -20,7 +19,10 @@ use crate::{
     sync::{AtomicBool, Lock, Mutex, MutexGuard},
 };
 
-/// The doors of all shards of a hub.
+/// Token of the wake-up from the mailbox; keys of slots are lower.
+pub(super) const WAKE_TOKEN: Token = Token(usize::MAX);
+
+/// Mailboxes of all shards of a hub.
 pub(crate) struct Shards(Vec<Arc<Mailbox>>);
 
 impl Shards {
@@ -28,56 +30,57 @@ impl Shards {
         Self(mailboxes)
     }
 
-    /// Gives a connection to the shard that has the fewest.
+    /// Assigns a connection to the shard with the fewest.
     pub(crate) fn assign(&self, socket: TcpStream, peer: SocketAddr) {
         let living = self.0.iter().filter(|mailbox| !mailbox.is_closed.load(Ordering::Relaxed));
         let Some(mailbox) = living.min_by_key(|mailbox| mailbox.connections.load(Ordering::Relaxed)) else {
             return;
         };
         mailbox.connections.fetch_add(1, Ordering::Relaxed);
-        mailbox.deliver(|waiting| waiting.accepted.push((socket, peer)));
+        mailbox.deliver(|inbox| inbox.accepted.push((socket, peer)));
     }
 
-    /// Has every shard close each connection behind its next answer.
+    /// Makes each shard close each connection after its next response.
     pub(crate) fn drain(&self) {
-        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_draining = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|inbox| inbox.is_draining = true));
     }
 
-    /// Has every shard close the connections that wait for another request, and end when it has no connection left. No
-    /// connection may be given to it after this.
+    /// Makes each shard close the connections without a request, and end when it has no connection left.
+    ///
+    /// No connection may be assigned after this.
     pub(crate) fn finish(&self) {
-        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_finishing = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|inbox| inbox.is_finishing = true));
     }
 
-    /// Has every shard close what is still open, and end.
+    /// Makes each shard close all connections, and end.
     pub(crate) fn close(&self) {
-        self.0.iter().for_each(|mailbox| mailbox.deliver(|waiting| waiting.is_closed = true));
+        self.0.iter().for_each(|mailbox| mailbox.deliver(|inbox| inbox.is_closed = true));
     }
 }
 
-/// The door of one shard. What waits is bounded by the number of its connections.
+/// The mailbox of one shard. The number of the shard's connections bounds its contents.
 pub(crate) struct Mailbox {
     inbox: Mutex<Inbox>,
-    /// How many connections the shard has, those that wait to be taken among them.
+    /// Connections of the shard, and those in the inbox.
     pub(super) connections: AtomicUsize,
-    /// The shard has ended: nothing is put here any more. Set while `waiting` is held.
+    /// The shard thread has ended: nothing is delivered any more. Set while `inbox` is locked.
     is_closed: AtomicBool,
-    /// The shard looks at what waits before it sleeps; whoever finds this set has to wake it.
+    /// The shard thread sleeps, or is about to. A thread that delivers and finds this set wakes it.
     is_asleep: AtomicBool,
-    /// Ends the shard's sleep.
+    /// Ends the sleep of the shard thread.
     wake_shard: Box<dyn Fn() + Send + Sync>,
-    /// The log has grown.
+    /// Entries were appended to the log.
     pub(super) has_new_entries: AtomicBool,
-    /// There are streams that want to hear of it.
+    /// The shard has streams, which need new entries.
     pub(super) has_streams: AtomicBool,
 }
 
 #[derive(Default)]
 pub(super) struct Inbox {
     pub(super) accepted: Vec<(TcpStream, SocketAddr)>,
-    /// Streams whose seats were woken, and connections whose answers go on.
+    /// Keys of streams whose handles were woken, and of connections whose responses may be ready.
     pub(super) woken: Vec<usize>,
-    /// Stretches of the log that were read for a stream, by its place and serial number; none where that failed.
+    /// Pages that were loaded, by key and serial number of their stream; `None` if loading panicked.
     pub(super) pages: Vec<(usize, u64, Option<Page>)>,
     pub(super) is_draining: bool,
     pub(super) is_finishing: bool,
@@ -109,29 +112,31 @@ impl Mailbox {
     }
 
     pub(super) fn deliver(self: &Arc<Self>, put: impl FnOnce(&mut Inbox)) {
-        let mut waiting = self.inbox();
+        let mut inbox = self.inbox();
         if !self.is_closed.load(Ordering::Relaxed) {
-            put(&mut waiting);
+            put(&mut inbox);
         }
-        drop(waiting);
+        drop(inbox);
         deferred_wake::wake_or_defer(self);
     }
 
-    /// The shard has ended. Closes the connections that it has not taken.
+    /// Closes the mailbox, and the connections in the inbox.
     pub(super) fn close(&self) {
-        let mut waiting = self.inbox();
+        let mut inbox = self.inbox();
         self.is_closed.store(true, Ordering::Relaxed);
-        let left = std::mem::take(&mut *waiting);
-        drop(waiting);
+        let left = std::mem::take(&mut *inbox);
+        drop(inbox);
         drop(left);
     }
 
-    /// Takes what waits; where nothing does, whoever puts something next rings.
+    /// Takes the inbox. `taken` must be empty.
     pub(super) fn take(&self, taken: &mut Inbox) {
         std::mem::swap(&mut *self.inbox(), taken);
     }
 
-    /// Whether the shard may sleep now. It is said before it is looked: whoever puts something after the look rings.
+    /// Whether the shard thread may sleep now.
+    ///
+    /// `is_asleep` is set before the inbox is read: a thread that delivers after the read finds it set.
     pub(super) fn may_sleep(&self) -> bool {
         self.is_asleep.swap(true, Ordering::SeqCst);
         let may_sleep = self.inbox().is_empty() && !self.has_new_entries.load(Ordering::SeqCst);
@@ -141,8 +146,9 @@ impl Mailbox {
         may_sleep
     }
 
-    /// Swapped, as in [`Mailbox::may_sleep`], not stored: a ring that found the shard awake has then happened before this, and so
-    /// before the next look.
+    /// Notes that the shard thread is awake.
+    ///
+    /// A swap, as in [`Mailbox::may_sleep`], not a store: a wake that found the shard awake then happens before the next take.
     pub(super) fn is_awake(&self) {
         self.is_asleep.swap(false, Ordering::SeqCst);
     }
@@ -168,10 +174,10 @@ impl LogObserver for Mailbox {
     }
 }
 
-/// Wakes one connection of a shard.
+/// Waker of one slot.
 pub(super) struct SlotWaker {
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) place: usize,
+    pub(super) key: usize,
 }
 
 impl Wake for SlotWaker {
@@ -180,17 +186,17 @@ impl Wake for SlotWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.mailbox.deliver(|waiting| waiting.woken.push(self.place));
+        self.mailbox.deliver(|inbox| inbox.woken.push(self.key));
     }
 }
 
-/// Makes the event queue of a shard.
+/// Makes the event queue of a shard, and its mailbox.
 pub(super) fn event_queue() -> io::Result<(mio::Poll, Arc<Mailbox>)> {
     let poll = mio::Poll::new()?;
-    let waker = mio::Waker::new(poll.registry(), event_loop::WAKE_TOKEN)?;
-    // It fails where the system has no room for one more count: then the bell has rung.
-    let ring = move || drop(waker.wake());
-    Ok((poll, Mailbox::new(ring)))
+    let waker = mio::Waker::new(poll.registry(), WAKE_TOKEN)?;
+    // It fails only if the counter of wake-ups is full: then a wake-up is pending.
+    let wake = move || drop(waker.wake());
+    Ok((poll, Mailbox::new(wake)))
 }
 
 #[cfg(test)]

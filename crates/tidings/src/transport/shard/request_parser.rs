@@ -1,32 +1,33 @@
-//! A request that a shard answers itself: a small one of the streams' and the publishers' routes, whole and plain.
+//! Parses the requests that a shard passes to the routes: small, complete requests to publish or to open a stream.
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 
-/// A request that is larger is hyper's, which says so where it is too large.
+/// Bound of a request of a shard. hyper serves larger ones, and refuses those above its own bound.
 pub(super) const REQUEST_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
-/// Headers that say that there is more to a request than its head and so many bytes.
-const MORE: [HeaderName; 4] = [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE];
-/// What the paths of the routes have in them, wherever an embedding service has put them. Other routes may take their time.
+/// Headers of requests that are more than a head and a body of known length.
+const HYPER_HEADERS: [HeaderName; 4] =
+    [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE];
+/// Parts of the routes' paths; the host application may put a prefix before them. Other routes may block the thread.
 const PATHS: [&str; 3] = ["/api/v1/events", "/api/v1/publish", "/api/v1/stream"];
 
-/// Whether the first bytes of a request may be those of one for a shard.
-pub(super) fn may_be_ours(bytes: &[u8]) -> bool {
+/// Whether a request that begins with these bytes may be one for a shard.
+pub(super) fn may_be_for_shard(bytes: &[u8]) -> bool {
     [&b"GET "[..], b"POST "].iter().any(|method| {
         let length = bytes.len().min(method.len());
         method[..length] == bytes[..length]
     })
 }
 
-/// The request that these bytes are, where a shard answers it: a GET or a POST of HTTP/1.1, with nothing behind it.
+/// Parses a request; `None` unless it is a GET or a POST of HTTP/1.1 for a shard, with no bytes after it.
 pub(super) fn parse(bytes: &Bytes) -> Option<Request<Body>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(head_bytes) = parsed.parse(bytes).ok()? else { return None };
     let path = parsed.path?;
-    if parsed.version != Some(1) || !PATHS.iter().any(|ours| path.contains(ours)) {
+    if parsed.version != Some(1) || !PATHS.iter().any(|part| path.contains(part)) {
         return None;
     }
     let mut request = Request::new(Body::empty());
@@ -47,7 +48,7 @@ pub(super) fn parse(bytes: &Bytes) -> Option<Request<Body>> {
                 body_bytes = value.to_str().ok()?.parse().ok()?;
                 true
             }
-            _ => !MORE.contains(&name),
+            _ => !HYPER_HEADERS.contains(&name),
         };
         if !is_plain {
             return None;

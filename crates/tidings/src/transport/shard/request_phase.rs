@@ -1,5 +1,6 @@
-//! One connection that is no stream yet: its requests are read and answered here, until it asks for a stream, or for
-//! something that is hyper's.
+//! A connection that is no stream yet: the shard reads its requests and writes the responses.
+//!
+//! The phase ends with a request for a stream, or with a request that hyper has to serve.
 
 use std::{
     io::{self, Read, Write},
@@ -16,41 +17,41 @@ use tower_service::Service;
 use tracing::error;
 
 use super::{
-    ShardOffer,
-    request_parser::{REQUEST_BYTES_MAX, may_be_ours, parse},
+    context::{ShardContext, SlotAction, SlotState},
+    handoff::StreamHandoff,
+    request_parser::{REQUEST_BYTES_MAX, may_be_for_shard, parse},
     response::{RoutedResponse, route},
     response_head::{Framing, write_head},
-    slot::{Action, ShardContext, SlotState},
 };
 use crate::transport::{http1_framing::FramingValidator, socket::PeerInfo};
 
-/// Read at once; what most requests fit.
+/// Bytes of one read; most requests are smaller.
 const READ_BYTES: usize = 2 << 10;
-/// How long the rest of a request may be in coming before hyper waits for it.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Time that the rest of a request body has to arrive, before hyper waits for it.
+const BODY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A connection and the request that it is at.
+/// A connection and its current request.
 pub(super) struct RequestPhase {
     pub(super) socket: TcpStream,
-    pub(super) watch: SlotState,
+    pub(super) slot_state: SlotState,
     pub(super) peer: SocketAddr,
-    /// When a head must be whole; while the connection is idle, when it is closed.
+    /// Deadline of the request head; while the connection is idle, the time at which it is closed.
     pub(super) head_due: Instant,
-    /// There may be something to read.
+    /// The socket may have bytes to read.
     may_read: bool,
-    /// A request of it was answered.
+    /// A response was written on this connection.
     has_answered: bool,
     framing: FramingValidator,
-    /// What was read of a request.
+    /// Bytes of the current request.
     read: BytesMut,
     state: RequestState,
 }
 
 enum RequestState {
     Head,
-    /// The head is whole, the body is not.
+    /// The head is complete, the body is not.
     Body {
-        patience_ends: Instant,
+        body_due: Instant,
     },
     Answering {
         request: Bytes,
@@ -64,10 +65,10 @@ enum RequestState {
 }
 
 impl RequestPhase {
-    pub(super) fn new(socket: TcpStream, peer: SocketAddr, watch: SlotState, head_due: Instant) -> Self {
+    pub(super) fn new(socket: TcpStream, peer: SocketAddr, slot_state: SlotState, head_due: Instant) -> Self {
         Self {
             socket,
-            watch,
+            slot_state,
             peer,
             head_due,
             may_read: true,
@@ -78,31 +79,31 @@ impl RequestPhase {
         }
     }
 
-    /// When it is to be looked at though nothing else happens; none while only its answer is waited for.
-    pub(super) fn due(&self, common: &ShardContext) -> Option<Instant> {
+    /// Returns the time of the next poll if nothing else happens before; `None` while the routes answer.
+    pub(super) fn due(&self, context: &ShardContext) -> Option<Instant> {
         match &self.state {
             RequestState::Head => Some(self.head_due),
-            RequestState::Body { patience_ends } => Some(*patience_ends),
+            RequestState::Body { body_due } => Some(*body_due),
             RequestState::Answering { .. } => None,
             RequestState::Writing { refused_since, .. } => {
-                refused_since.map(|since| since + common.write_timeout)
+                refused_since.map(|since| since + context.write_timeout)
             }
         }
     }
 
-    /// Its socket has something to read.
-    pub(super) fn readable(&mut self, common: &mut ShardContext) -> Action {
+    /// Serves a connection whose socket became readable.
+    pub(super) fn readable(&mut self, context: &mut ShardContext) -> SlotAction {
         self.may_read = true;
-        self.serve(common)
+        self.serve(context)
     }
 
-    /// Goes on as far as it can.
-    pub(super) fn serve(&mut self, common: &mut ShardContext) -> Action {
+    /// Reads, answers and writes until the connection waits.
+    pub(super) fn serve(&mut self, context: &mut ShardContext) -> SlotAction {
         loop {
             let step = match &mut self.state {
-                RequestState::Head | RequestState::Body { .. } => self.read_request(common),
-                RequestState::Answering { .. } => self.poll_answer(common),
-                RequestState::Writing { .. } => self.write(common),
+                RequestState::Head | RequestState::Body { .. } => self.read_request(context),
+                RequestState::Answering { .. } => self.poll_answer(context),
+                RequestState::Writing { .. } => self.write(context),
             };
             if let Some(next) = step {
                 return next;
@@ -110,70 +111,71 @@ impl RequestPhase {
         }
     }
 
-    /// Looks at it because of the time.
-    pub(super) fn tick(&mut self, common: &mut ShardContext, now: Instant) -> Action {
-        if self.due(common).is_none_or(|due| due > now) {
-            return Action::Wait;
+    /// Serves the connection because of the time.
+    pub(super) fn tick(&mut self, context: &mut ShardContext, now: Instant) -> SlotAction {
+        if self.due(context).is_none_or(|due| due > now) {
+            return SlotAction::Wait;
         }
         match self.state {
-            // A request may have come since the socket was last looked at.
-            RequestState::Head if self.is_idle() => self.finish(common),
+            // A request may have arrived since the last read.
+            RequestState::Head if self.is_idle() => self.finish(context),
             RequestState::Head => {
-                common.metrics.connections.aborted("head_timeout");
-                Action::Close
+                context.metrics.connections.aborted("head_timeout");
+                SlotAction::Close
             }
             RequestState::Body { .. } => self.forward(),
-            RequestState::Answering { .. } => Action::Wait,
+            RequestState::Answering { .. } => SlotAction::Wait,
             RequestState::Writing { .. } => {
-                common.metrics.connections.write_timeout();
-                Action::Close
+                context.metrics.connections.write_timeout();
+                SlotAction::Close
             }
         }
     }
 
-    /// Answers what has come, and closes a kept-alive connection on which nothing has. The first request of a connection
-    /// may still be on its way.
-    pub(super) fn finish(&mut self, common: &mut ShardContext) -> Action {
+    /// Answers a request that has arrived, and closes an idle connection without one.
+    ///
+    /// A connection without any request stays: its first request may still be on its way.
+    pub(super) fn finish(&mut self, context: &mut ShardContext) -> SlotAction {
         self.may_read = true;
-        match self.serve(common) {
-            Action::Wait if self.is_idle() => Action::Close,
+        match self.serve(context) {
+            SlotAction::Wait if self.is_idle() => SlotAction::Close,
             next => next,
         }
     }
 
-    /// Whether it waits for another request.
+    /// Whether the connection waits for a request after its first.
     fn is_idle(&self) -> bool {
         self.has_answered && self.read.is_empty() && matches!(self.state, RequestState::Head)
     }
 
-    /// Whether its client may have sent something that was not looked at.
+    /// Whether the socket may have bytes that were not read.
     pub(super) fn may_read(&self) -> bool {
         self.may_read
     }
 
-    /// Reads, and asks the routes once a request is whole. None where it is to go on at once.
-    fn read_request(&mut self, common: &mut ShardContext) -> Option<Action> {
+    /// Reads, and calls the routes once a request is complete. `None` continues the loop of [`RequestPhase::serve`].
+    fn read_request(&mut self, context: &mut ShardContext) -> Option<SlotAction> {
         if !self.may_read {
-            return Some(Action::Wait);
+            return Some(SlotAction::Wait);
         }
-        let judged = self.read.len();
+        let validated = self.read.len();
         let was_idle = self.is_idle();
         match self.read_more() {
-            Ok(0) if self.read.is_empty() => return Some(Action::Close),
-            // What hyper says of a request that ends early is its own business.
+            Ok(0) if self.read.is_empty() => return Some(SlotAction::Close),
+            // hyper answers a request that ends early.
             Ok(0) => return Some(self.forward()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.may_read = false;
-                return Some(Action::Wait);
+                return Some(SlotAction::Wait);
             }
-            Err(_) => return Some(Action::Close),
+            Err(_) => return Some(SlotAction::Close),
         }
         if was_idle {
-            self.head_due = Instant::now() + common.head_timeout;
+            self.head_due = Instant::now() + context.head_timeout;
         }
-        let is_good = self.framing.feed(&self.read[judged..]).is_ok() && may_be_ours(&self.read);
-        if !is_good || self.read.len() > REQUEST_BYTES_MAX {
+        let is_valid = self.framing.feed(&self.read[validated..]).is_ok() && may_be_for_shard(&self.read);
+        if !is_valid || self.read.len() > REQUEST_BYTES_MAX {
             return Some(self.forward());
         }
         if self.framing.is_opening() {
@@ -181,10 +183,10 @@ impl RequestPhase {
         }
         match self.framing.body_left() {
             Some(0) => {}
-            // The bytes that were read are within the bound; the length that a head names may be nearly any number.
+            // No overflow: the bytes read are within the bound. The length that the head names may be any number.
             Some(left) if left <= (REQUEST_BYTES_MAX - self.read.len()) as u64 => {
                 if let RequestState::Head = self.state {
-                    self.state = RequestState::Body { patience_ends: Instant::now() + PATIENCE };
+                    self.state = RequestState::Body { body_due: Instant::now() + BODY_TIMEOUT };
                 }
                 return None;
             }
@@ -192,10 +194,10 @@ impl RequestPhase {
         }
         let bytes = self.read.split().freeze();
         self.read = BytesMut::new();
-        let Some(mut request) = parse(&bytes) else { return Some(Action::Forward(bytes, None)) };
+        let Some(mut request) = parse(&bytes) else { return Some(SlotAction::Forward(bytes, None)) };
         request.extensions_mut().insert(PeerInfo { peer: self.peer, is_tls: false });
-        request.extensions_mut().insert(ShardOffer);
-        let answering = Box::pin(route(common.router.call(request)));
+        StreamHandoff::offer(request.extensions_mut());
+        let answering = Box::pin(route(context.router.call(request)));
         self.state = RequestState::Answering { request: bytes, answering };
         None
     }
@@ -207,8 +209,8 @@ impl RequestPhase {
             match self.socket.read(&mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
-                    // What fills less than it might has emptied the socket, unless that was its end.
-                    self.may_read = count == READ_BYTES || count == 0 || self.watch.is_read_closed;
+                    // A read that is not full has emptied the socket, unless it was the end.
+                    self.may_read = count == READ_BYTES || count == 0 || self.slot_state.is_read_closed;
                     self.read.extend_from_slice(&bytes[..count]);
                     return Ok(count);
                 }
@@ -217,27 +219,27 @@ impl RequestPhase {
         }
     }
 
-    fn poll_answer(&mut self, common: &mut ShardContext) -> Option<Action> {
+    fn poll_answer(&mut self, context: &mut ShardContext) -> Option<SlotAction> {
         let RequestState::Answering { request, answering } = &mut self.state else {
-            return Some(Action::Wait);
+            return Some(SlotAction::Wait);
         };
-        let mut context = Context::from_waker(&self.watch.waker);
-        // A panic ends the connection that it was for, as it does where each has a task.
-        let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut context)));
+        let mut task_context = Context::from_waker(&self.slot_state.waker);
+        // A panic ends this connection only, as a panic in hyper's task of a connection does.
+        let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut task_context)));
         let Ok(polled) = polled else {
             error!("answering a request panicked; its connection is closed");
-            common.metrics.panics.request();
-            return Some(Action::Close);
+            context.metrics.panics.request();
+            return Some(SlotAction::Close);
         };
-        let Poll::Ready(answer) = polled else { return Some(Action::Wait) };
+        let Poll::Ready(answer) = polled else { return Some(SlotAction::Wait) };
         let request = std::mem::take(request);
         match answer {
-            RoutedResponse::Stream(head, opened) => Some(Action::Stream(head, opened)),
-            RoutedResponse::Other(response) => Some(Action::Forward(request, Some(response))),
+            RoutedResponse::Stream(head, stream) => Some(SlotAction::Stream(head, stream)),
+            RoutedResponse::Other(response) => Some(SlotAction::Forward(request, Some(response))),
             RoutedResponse::Whole(mut parts, body) => {
-                let is_last = common.is_draining;
+                let is_last = context.is_draining;
                 if !is_last {
-                    common.idle.announce(&mut parts.headers);
+                    context.idle.announce(&mut parts.headers);
                 }
                 let framing = Framing::Whole { body: &body, is_last };
                 let unsent = write_head(parts.status, &parts.headers, framing);
@@ -247,13 +249,13 @@ impl RequestPhase {
         }
     }
 
-    fn write(&mut self, common: &ShardContext) -> Option<Action> {
+    fn write(&mut self, context: &ShardContext) -> Option<SlotAction> {
         let RequestState::Writing { unsent, refused_since, is_last } = &mut self.state else {
-            return Some(Action::Wait);
+            return Some(SlotAction::Wait);
         };
         while !unsent.is_empty() {
             match self.socket.write(unsent) {
-                Ok(0) => return Some(Action::Close),
+                Ok(0) => return Some(SlotAction::Close),
                 Ok(written) => {
                     *unsent = unsent.slice(written..);
                     *refused_since = None;
@@ -262,25 +264,25 @@ impl RequestPhase {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if refused_since.is_none() {
                         *refused_since = Some(Instant::now());
-                        common.metrics.connections.socket_backpressure();
+                        context.metrics.connections.socket_backpressure();
                     }
-                    return Some(Action::Wait);
+                    return Some(SlotAction::Wait);
                 }
-                Err(_) => return Some(Action::Close),
+                Err(_) => return Some(SlotAction::Close),
             }
         }
         if *is_last {
             let _ = self.socket.shutdown(Shutdown::Write);
-            return Some(Action::Close);
+            return Some(SlotAction::Close);
         }
         (self.framing, self.has_answered) = (FramingValidator::new(), true);
         self.state = RequestState::Head;
-        self.head_due = Instant::now() + common.idle.patience;
+        self.head_due = Instant::now() + context.idle.closes_after;
         None
     }
 
-    /// Leaves it to hyper, with what was read.
-    fn forward(&mut self) -> Action {
-        Action::Forward(self.read.split().freeze(), None)
+    /// Forwards the connection to hyper, with the bytes that were read.
+    fn forward(&mut self) -> SlotAction {
+        SlotAction::Forward(self.read.split().freeze(), None)
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a request, and how it leaves.
+//! The response to a request, in the form in which it leaves the shard.
 
 use std::convert::Infallible;
 
@@ -9,34 +9,33 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::{
-    StreamHandoff,
+    handoff::StreamHandoff,
     response_head::{Framing, write_head},
 };
-use crate::connection::NewConnection;
+use crate::connection::driver::NewConnection;
 
-/// A body that is larger is written by hyper.
+/// Bound of the body that a shard writes; hyper writes larger ones.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
-/// The answer to one request.
+/// The response to one request.
 pub(super) enum RoutedResponse {
-    /// A stream begins, with this head.
+    /// Head of a stream, and the stream.
     Stream(Bytes, Box<NewConnection>),
-    /// Head and body are at hand.
+    /// Head and whole body.
     Whole(Box<Parts>, Bytes),
-    /// It is not one that a shard can write.
+    /// A response that hyper has to write.
     Other(Box<Response>),
 }
 
-/// Waits for the answer of a route.
+/// Waits for the response of a route.
 pub(super) async fn route(routing: impl Future<Output = Result<Response, Infallible>>) -> RoutedResponse {
     let Ok(mut response) = routing.await;
-    let handover: Option<StreamHandoff> = response.extensions_mut().remove();
-    if let Some(opened) = handover.and_then(|handover| handover.take()) {
-        // A layer around the routes may have meant to encode a body that goes another way.
+    if let Some(stream) = StreamHandoff::take(response.extensions_mut()) {
+        // A layer around the routes may encode bodies; the shard writes the stream as it is.
         response.headers_mut().remove(header::CONTENT_ENCODING);
         return RoutedResponse::Stream(
             write_head(response.status(), response.headers(), Framing::Chunked),
-            Box::new(opened),
+            Box::new(stream),
         );
     }
     if !is_plain(&response) {
@@ -49,7 +48,7 @@ pub(super) async fn route(routing: impl Future<Output = Result<Response, Infalli
     }
 }
 
-/// Whether head and body are written here as hyper would write them.
+/// Whether the shard writes head and body as hyper would.
 fn is_plain(response: &Response) -> bool {
     let status = response.status();
     let has_body =

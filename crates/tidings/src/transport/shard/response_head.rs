@@ -1,23 +1,23 @@
-//! The head of a response, byte for byte as hyper writes it, but for the date.
+//! Heads of responses, byte for byte as hyper writes them, except for the date.
 
 use std::time::SystemTime;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
-/// What most heads fit.
+/// Capacity that most heads fit.
 const HEAD_BYTES: usize = 384;
 
-/// How it is known where a body ends.
+/// Framing of a response body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Framing<'a> {
-    /// By its last chunk.
+    /// In chunks.
     Chunked,
-    /// This is all of it; `is_last` says that the connection ends with it.
+    /// Of known length. `is_last` says that the connection ends with this response.
     Whole { body: &'a [u8], is_last: bool },
 }
 
-/// Writes the head of an HTTP/1.1 response, and the body where it is at hand.
+/// Returns the head of an HTTP/1.1 response, and the body if it is whole.
 pub(super) fn write_head(status: StatusCode, headers: &HeaderMap, framing: Framing<'_>) -> Bytes {
     let body = if let Framing::Whole { body, .. } = framing { body } else { &[] };
     let mut head = BytesMut::with_capacity(HEAD_BYTES + body.len());

@@ -1,17 +1,17 @@
-//! Timers of very many streams: each knows when it is next due, and is looked at about then.
+//! A timer wheel for the slots of a shard.
 
 use std::time::{Duration, Instant};
 
-/// How exact a timer is: it is late by as much, at most, and never early.
+/// Resolution: a timer is late by at most this much, and never early.
 const TICK: Duration = Duration::from_millis(64);
-/// What is due later is looked at once a turn of the wheel, and put down again.
+/// Ticks of the wheel. A timer that is due later expires once per revolution, and the shard arms it again.
 const TICKS: usize = 1024;
 
-/// A ring of ticks with the streams that are due in each.
+/// A ring of ticks, with the timers that expire in each.
 pub(super) struct TimerWheel {
     ticks: Vec<Vec<(usize, u64)>>,
     begun: Instant,
-    /// Ticks that were looked at.
+    /// Ticks that have expired.
     passed: u64,
     armed: usize,
 }
@@ -21,16 +21,18 @@ impl TimerWheel {
         Self { ticks: (0..TICKS).map(|_| Vec::new()).collect(), begun: now, passed: 0, armed: 0 }
     }
 
-    /// Has a place looked at when it is due, or before. `timer` tells it from what was armed for the place earlier.
-    pub(super) fn arm(&mut self, place: usize, timer: u64, due: Instant) {
+    /// Arms a timer that expires at `due`, or earlier if that is more than a revolution away.
+    ///
+    /// `timer` distinguishes it from earlier timers of the key.
+    pub(super) fn arm(&mut self, key: usize, timer: u64, due: Instant) {
         let ticks = due.saturating_duration_since(self.begun).as_nanos().div_ceil(TICK.as_nanos());
         let latest = self.passed + TICKS as u64 - 1;
         let tick = u64::try_from(ticks).unwrap_or(u64::MAX).clamp(self.passed + 1, latest);
-        self.ticks[tick as usize % TICKS].push((place, timer));
+        self.ticks[tick as usize % TICKS].push((key, timer));
         self.armed += 1;
     }
 
-    /// How long nothing needs to be looked at.
+    /// Returns the time until the next timer expires; `None` if no timer is armed.
     pub(super) fn sleep(&self, now: Instant) -> Option<Duration> {
         if self.armed == 0 {
             return None;
@@ -41,10 +43,10 @@ impl TimerWheel {
         Some(due.saturating_duration_since(now))
     }
 
-    /// Takes the streams that are to be looked at by now.
+    /// Takes the timers that have expired.
     pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<(usize, u64)>) {
         let reached = (now.saturating_duration_since(self.begun).as_nanos() / TICK.as_nanos()) as u64;
-        // After a long pause one turn of the wheel has them all.
+        // After a long pause one revolution has all timers.
         let from = self.passed.max(reached.saturating_sub(TICKS as u64));
         for tick in from + 1..=reached {
             due.append(&mut self.ticks[tick as usize % TICKS]);

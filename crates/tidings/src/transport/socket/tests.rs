@@ -1,4 +1,4 @@
-//! A socket whose peer does not read.
+//! A socket whose client does not read.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +17,7 @@ async fn pair() -> (Socket, TcpStream) {
     (socket, client.unwrap())
 }
 
-/// Writes until the socket takes no more; returns how much it took.
+/// Writes until the socket refuses bytes; returns the number of bytes that it took.
 async fn fill(socket: &mut Socket) -> usize {
     let mut taken = 0;
     loop {
@@ -45,7 +45,7 @@ async fn a_full_socket_presses_its_streams_until_the_peer_reads() {
 }
 
 #[tokio::test]
-async fn a_peer_that_takes_nothing_for_the_write_timeout_is_given_up() {
+async fn a_write_fails_if_the_client_takes_nothing_for_the_write_timeout() {
     let (mut socket, client) = pair().await;
     fill(&mut socket).await;
     tokio::time::pause();
@@ -58,26 +58,16 @@ async fn a_peer_that_takes_nothing_for_the_write_timeout_is_given_up() {
 }
 
 #[test]
-fn whoever_waits_for_a_socket_is_woken_once_when_it_gives_way() {
-    use std::{sync::atomic::AtomicUsize, task::Wake};
-
-    #[derive(Default)]
-    struct Bell(AtomicUsize);
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
+fn a_stream_that_waits_for_a_socket_is_woken_once_when_it_resumes() {
     let pressure = Backpressure::default();
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(bell.clone());
+    let wakes = Arc::new(crate::connection::tests::WakeCounter::default());
+    let waker = Waker::from(wakes.clone());
     assert!(pressure.pause());
-    assert!(!pressure.pause(), "it refuses already");
+    assert!(!pressure.pause(), "the socket refuses already");
     assert!(pressure.is_refusing(&waker) && pressure.is_refusing(&waker));
     pressure.resume();
     pressure.resume();
-    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+    assert_eq!(wakes.take(), 1);
     assert!(!pressure.is_refusing(&waker));
     assert_eq!(pressure.refusals(), 1);
 }

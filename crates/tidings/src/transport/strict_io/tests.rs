@@ -1,4 +1,4 @@
-//! What a reader sees of a connection whose client is at fault, slow, or neither.
+//! Bytes that hyper reads from clients with invalid, slow and valid requests.
 
 use futures_util::FutureExt;
 use tokio::{
@@ -17,7 +17,7 @@ fn pair() -> (DuplexStream, StrictIo<DuplexStream>) {
     (client, StrictIo::new(server, HEAD_TIMEOUT, deadline, Activity::default(), RefusedHead::default()))
 }
 
-/// Everything that is read, at most `portion` bytes at a time.
+/// Reads all bytes, at most `portion` at a time.
 async fn read(strict: &mut StrictIo<DuplexStream>, portion: usize) -> Vec<u8> {
     let mut read = Vec::new();
     let mut buffer = vec![0; portion];
@@ -29,7 +29,7 @@ async fn read(strict: &mut StrictIo<DuplexStream>, portion: usize) -> Vec<u8> {
     }
 }
 
-/// Reads on behind `read`, through the request that stands in for another: behind that nothing is read, not even an end.
+/// Reads on after `read`, through the request that replaces another. After it, neither bytes nor an end are read.
 async fn read_stand_in(strict: &mut StrictIo<DuplexStream>, mut read: Vec<u8>) -> Vec<u8> {
     let mut buffer = vec![0; 1000];
     while !read.ends_with(b"Connection: close\r\n\r\n") {
@@ -63,7 +63,7 @@ async fn rest_behind_a_fault_of_a_body_is_replaced_however_little_is_read_at_a_t
         for portion in [1, 3, 1000] {
             let (mut client, mut strict) = pair();
             client.write_all(format!("{good}{bad}").as_bytes()).await.unwrap();
-            // The client goes on: it reads as ended all the same.
+            // The client sends more: hyper still reads the end.
             let read = timeout(HEAD_TIMEOUT, read(&mut strict, portion)).await.unwrap();
             assert_eq!(String::from_utf8(read).unwrap(), format!("{good}{instead}"));
             drop(client);
@@ -99,7 +99,7 @@ async fn request_of_the_hub_stands_in_for_a_head_at_fault_wherever_it_is_cut() {
                 client.write_all(&whole.as_bytes()[cut..]).await.unwrap();
                 let seen = timeout(HEAD_TIMEOUT, read_stand_in(&mut strict, seen)).await.unwrap();
                 let seen = String::from_utf8(seen).unwrap();
-                // Behind another request the line of the preface is no preface.
+                // After another request the preface is invalid.
                 let rest = seen.strip_prefix(good).unwrap_or_else(|| panic!("{cut}: {seen:?}"));
                 let path = rest.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
                 let path = path.unwrap_or_else(|| panic!("{bad:.60?}, {cut}: {seen:.200?}"));
@@ -134,7 +134,7 @@ async fn head_is_passed_on_when_it_is_whole() {
     client.write_all(b"\r\nGET /half").await.unwrap();
     assert_eq!(strict.read(&mut buffer).await.unwrap(), 27);
     assert!(strict.read(&mut buffer).now_or_never().is_none(), "it waits");
-    // hyper decides how it refuses a head that ends early.
+    // hyper handles a head that ends early.
     drop(client);
     assert_eq!(read(&mut strict, 100).await, b"GET /half");
 }
@@ -180,7 +180,7 @@ async fn later_head_must_be_whole_soon_after_its_first_byte_and_not_before() {
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(strict.read(&mut bytes).await.unwrap(), 18);
     assert!(timeout(3 * HEAD_TIMEOUT, strict.read(&mut bytes)).await.is_err(), "it is idle");
-    // Behind a whole head the next one has a deadline of its own.
+    // After a complete head the next one has its own deadline.
     client.write_all(b"GET /").await.unwrap();
     assert!(timeout(HEAD_TIMEOUT / 2, strict.read(&mut bytes)).await.is_err(), "it waits for the rest");
     client.write_all(b" HTTP/1.1\r\n\r\nG").await.unwrap();

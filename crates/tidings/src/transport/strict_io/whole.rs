@@ -1,20 +1,20 @@
-//! Judges a whole head as hyper reads it: hyper refuses with an empty body, and the hub with a problem document.
+//! Validates a complete head as hyper does. hyper refuses with an empty body, the hub with a problem document.
 
 use http::{HeaderName, Method, Uri};
 
 use crate::error::{Code, Error};
 
-/// The largest request head of HTTP/1.
+/// Bound of a request head of HTTP/1.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
-/// Headers that hyper takes.
+/// Bound of the number of headers in hyper.
 const HEADERS_MAX: usize = 100;
-/// The longest target that `http::Uri` takes.
+/// Bound of a target in `http::Uri`.
 const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
 
-/// Fails where hyper would refuse the head.
+/// Fails if hyper would refuse the head.
 ///
 /// # Errors
-/// 400 for what is no HTTP/1, 414 and 431 for what is too large.
+/// 400 for an invalid head, 414 for a target and 431 for a head that is too large.
 pub(super) fn check(head: &[u8]) -> Result<(), Error> {
     if head.len() > HEAD_BYTES_MAX {
         return Err(too_large(head));
@@ -44,7 +44,7 @@ pub(super) fn check(head: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A head that may go on, and is larger than any may be already.
+/// Returns the error of an incomplete head that is too large already.
 pub(super) fn too_large(head: &[u8]) -> Error {
     let line_bytes = memchr::memchr(b'\r', head).unwrap_or(head.len());
     if line_bytes > TARGET_BYTES_MAX {
@@ -53,7 +53,7 @@ pub(super) fn too_large(head: &[u8]) -> Error {
     head_too_large("head is longer", HEAD_BYTES_MAX)
 }
 
-/// A head beyond its bound.
+/// Returns the error of a head beyond its bound.
 pub(crate) fn head_too_large(what: &str, bytes_max: usize) -> Error {
     let detail = format!(
         "{what}; limit is {bytes_max} bytes; name channels in the body of POST /api/v1/stream, and send less in headers"
@@ -69,7 +69,7 @@ fn target_too_long() -> Error {
     Error::new(Code::UriTooLong, detail)
 }
 
-/// Returns the refusal of bytes that are no HTTP/1 request.
+/// Returns the error of an invalid HTTP/1 request.
 pub(super) fn malformed(what: &str) -> Error {
     Error::new(Code::BadRequest, format!("request is not HTTP as it should be: {what}"))
 }

@@ -1,4 +1,4 @@
-//! A shard never sleeps while something is left for it.
+//! A shard thread never sleeps while its mailbox has something.
 
 use super::*;
 use crate::sync::model::{self, Sleeper};
@@ -9,8 +9,9 @@ fn mailbox() -> (Arc<Mailbox>, Arc<Sleeper>) {
     (Mailbox::new(move || waker.clone().wake()), sleeper)
 }
 
-/// Serves as a shard's thread does, until `is_done` says so of what was taken; its last argument tells whether the log has
-/// grown.
+/// Takes from a mailbox as a shard thread does, until `is_done` returns true.
+///
+/// `is_done` gets the inbox, and whether the log has new entries.
 fn serve(mailbox: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbox, bool) -> bool) {
     let mut taken = Inbox::default();
     loop {
@@ -19,20 +20,20 @@ fn serve(mailbox: &Mailbox, sleeper: &Sleeper, mut is_done: impl FnMut(&mut Inbo
         }
         mailbox.is_awake();
         mailbox.take(&mut taken);
-        let has_news = mailbox.has_new_entries.swap(false, Ordering::SeqCst);
-        if is_done(&mut taken, has_news) {
+        let has_new_entries = mailbox.has_new_entries.swap(false, Ordering::SeqCst);
+        if is_done(&mut taken, has_new_entries) {
             break;
         }
     }
 }
 
 #[test]
-fn a_shard_takes_all_that_others_leave() {
+fn a_shard_takes_all_that_is_delivered() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
-        let putters = [1, 2].map(|place| {
+        let senders = [1, 2].map(|key| {
             let mailbox = mailbox.clone();
-            model::spawn(move || mailbox.deliver(|waiting| waiting.woken.push(place)))
+            model::spawn(move || mailbox.deliver(|inbox| inbox.woken.push(key)))
         });
         let mut woken = Vec::new();
         serve(&mailbox, &sleeper, |taken, _| {
@@ -41,12 +42,12 @@ fn a_shard_takes_all_that_others_leave() {
         });
         woken.sort_unstable();
         assert_eq!(woken, [1, 2]);
-        putters.into_iter().for_each(|putter| putter.join().expect("it ends"));
+        senders.into_iter().for_each(|sender| sender.join().expect("the thread ends"));
     });
 }
 
 #[test]
-fn a_shard_hears_of_all_that_is_stored() {
+fn a_shard_sees_all_new_entries() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
         mailbox.has_streams.store(true, Ordering::SeqCst);
@@ -59,18 +60,18 @@ fn a_shard_hears_of_all_that_is_stored() {
             })
         });
         let mut seen = 0;
-        serve(&mailbox, &sleeper, |_, has_news| {
-            if has_news {
+        serve(&mailbox, &sleeper, |_, has_new_entries| {
+            if has_new_entries {
                 seen = *head.lock();
             }
             seen == 2
         });
-        appenders.into_iter().for_each(|appender| appender.join().expect("it ends"));
+        appenders.into_iter().for_each(|appender| appender.join().expect("the thread ends"));
     });
 }
 
 #[test]
-fn the_first_stream_of_a_shard_misses_nothing_that_is_stored_as_it_begins() {
+fn the_first_stream_of_a_shard_misses_no_entry_that_is_appended_as_it_begins() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
         let head = Arc::new(Mutex::new(Lock::LogState, 0));
@@ -84,28 +85,28 @@ fn the_first_stream_of_a_shard_misses_nothing_that_is_stored_as_it_begins() {
         mailbox.has_streams.store(true, Ordering::SeqCst);
         let mut seen = *head.lock();
         if seen == 0 {
-            serve(&mailbox, &sleeper, |_, has_news| {
-                if has_news {
+            serve(&mailbox, &sleeper, |_, has_new_entries| {
+                if has_new_entries {
                     seen = *head.lock();
                 }
                 seen == 1
             });
         }
-        appender.join().expect("it ends");
+        appender.join().expect("the thread ends");
     });
 }
 
 #[test]
-fn a_shard_is_rung_once_for_all_that_one_thread_leaves_together() {
+fn a_shard_is_woken_once_for_a_batch_of_one_thread() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
-        let putter = model::spawn({
+        let sender = model::spawn({
             let mailbox = mailbox.clone();
             move || {
                 deferred_wake::batch_wakes(|| {
-                    mailbox.deliver(|waiting| waiting.woken.push(1));
+                    mailbox.deliver(|inbox| inbox.woken.push(1));
                     mailbox.clone().on_append();
-                    mailbox.deliver(|waiting| waiting.is_closed = true);
+                    mailbox.deliver(|inbox| inbox.is_closed = true);
                 });
             }
         });
@@ -115,6 +116,6 @@ fn a_shard_is_rung_once_for_all_that_one_thread_leaves_together() {
             taken.is_closed
         });
         assert_eq!(woken, 1);
-        putter.join().expect("it ends");
+        sender.join().expect("the thread ends");
     });
 }

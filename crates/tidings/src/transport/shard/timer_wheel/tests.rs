@@ -1,4 +1,4 @@
-//! Timers are never early, hardly late, and none is forgotten.
+//! Timers are never early, at most one tick late, and never lost.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn timer_fires_once_within_a_tick_of_its_time() {
 }
 
 #[test]
-fn what_is_overdue_fires_at_the_next_tick() {
+fn an_overdue_timer_fires_at_the_next_tick() {
     let begun = Instant::now();
     let mut timer_wheel = TimerWheel::new(begun);
     let now = begun + Duration::from_secs(10);
@@ -44,9 +44,9 @@ fn what_is_due_after_a_turn_of_the_wheel_is_looked_at_before() {
     let mut now = begun;
     while now < due {
         now += timer_wheel.sleep(now).unwrap();
-        for (place, timer) in fire(&mut timer_wheel, now) {
+        for (key, timer) in fire(&mut timer_wheel, now) {
             looks += 1;
-            timer_wheel.arm(place, timer, due);
+            timer_wheel.arm(key, timer, due);
         }
     }
     assert!((3..=5).contains(&looks), "{looks}");
@@ -61,8 +61,8 @@ proptest! {
         let begun = Instant::now();
         let mut timer_wheel = TimerWheel::new(begun);
         let at = |millis: u64| begun + Duration::from_millis(millis);
-        for (place, due) in timers.iter().enumerate() {
-            timer_wheel.arm(place, place as u64, at(*due));
+        for (key, due) in timers.iter().enumerate() {
+            timer_wheel.arm(key, key as u64, at(*due));
         }
         let mut fired = vec![false; timers.len()];
         let mut now = 0;
@@ -70,14 +70,14 @@ proptest! {
             now += step;
             let mut due = Vec::new();
             timer_wheel.expire(at(now), &mut due);
-            for (place, timer) in due {
-                prop_assert_eq!(place as u64, timer);
-                prop_assert!(timers[place] <= now, "early");
-                prop_assert!(!std::mem::replace(&mut fired[place], true), "twice");
+            for (key, timer) in due {
+                prop_assert_eq!(key as u64, timer);
+                prop_assert!(timers[key] <= now, "early");
+                prop_assert!(!std::mem::replace(&mut fired[key], true), "twice");
             }
-            for (place, due) in timers.iter().enumerate() {
+            for (key, due) in timers.iter().enumerate() {
                 let is_late = *due + 2 * (TICK.as_millis() as u64) < now;
-                prop_assert!(fired[place] || !is_late, "forgotten: due at {}, now {}", due, now);
+                prop_assert!(fired[key] || !is_late, "forgotten: due at {}, now {}", due, now);
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A chunk survives being cut anywhere.
+//! A socket may take a chunk in any pieces.
 
 use super::*;
 
-/// Takes so many bytes of each write.
+/// Bytes that a socket gets if it takes at most `bytes_at_once` of each write.
 fn sent(mut chunk: ChunkWriter, bytes_at_once: usize) -> Vec<u8> {
     let mut out = Vec::new();
     while !chunk.is_sent() {
@@ -24,9 +24,4 @@ fn chunk_is_whole_however_the_socket_takes_it() {
         let first = ChunkWriter::first(Bytes::from_static(b"HEAD"), Bytes::from_static(b": hi\n\n"));
         assert_eq!(sent(first, bytes_at_once), b"HEAD6\r\n: hi\n\n\r\n");
     }
-}
-
-#[test]
-fn stream_takes_half_a_kibibyte_at_most() {
-    assert!(size_of::<StreamPhase>() <= 512, "{}", size_of::<StreamPhase>());
 }
