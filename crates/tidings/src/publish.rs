@@ -204,9 +204,9 @@ fn fingerprint(channels: &[ChannelName], event: Option<&EventName>, data: &str) 
     let mut channels: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
     channels.sort_unstable();
     let mut hash = Sha256::new();
-    for part in channels.iter().copied().chain([event.map_or("", EventName::as_str), data]) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
+    for text in channels.iter().copied().chain([event.map_or("", EventName::as_str), data]) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
     }
     let digest = hash.finalize();
     digest[..16].try_into().expect("a SHA-256 digest has 32 bytes")

@@ -8,10 +8,10 @@ use super::api::{PendingEvent, PublishOutcome};
 use crate::{error::Error, log::entry::NewEntry};
 
 /// Answer to a publish: the outcome of each of its events.
-pub(super) type PublishAnswer = Result<Vec<PublishOutcome>, Error>;
+pub(super) type PublishResult = Result<Vec<PublishOutcome>, Error>;
 
 /// Way of the answer to the publisher.
-pub(super) type AnswerSender = oneshot::Sender<PublishAnswer>;
+pub(super) type AnswerSender = oneshot::Sender<PublishResult>;
 
 /// Publishes that are committed with one call.
 pub(super) trait PublishBatch: Default {

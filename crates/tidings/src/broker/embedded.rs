@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::{
     api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, shutting_down},
-    batch::{AnswerSender, InFlightKeys, PublishAnswer, PublishBatch},
+    batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult},
 };
 use crate::{
     config::bounds::BODY_BYTES,
@@ -128,7 +128,7 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     /// `not_stored` if they are not stored; `outcome_unknown` if the log does not answer within [`DEADLINE`].
-    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishAnswer {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishResult {
         if let Err(opening) = self.log.opened_soon().await {
             return Err(not_stored(format!("{opening}; nothing was stored; try again")));
         }
@@ -198,7 +198,7 @@ struct CommitBatch {
 }
 
 /// Answer to a publisher. Sending it runs a waker, so no lock may be held.
-type PublishReply = (AnswerSender, PublishAnswer);
+type PublishReply = (AnswerSender, PublishResult);
 
 fn send_replies(answers: Vec<PublishReply>) {
     sync::assert_none_held("a publisher is answered");

@@ -1,4 +1,4 @@
-//! Bells ring once each, when the work is done.
+//! Each thread is woken once, at the end of the work.
 
 mod model;
 
@@ -22,33 +22,33 @@ impl Wakeable for CountedWakeable {
 }
 
 impl CountedWakeable {
-    fn rung(&self) -> usize {
+    fn wakes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 #[test]
-fn bell_rings_at_once_where_nothing_is_put_off() {
+fn a_thread_is_woken_at_once_outside_a_batch() {
     let waker = Arc::new(CountedWakeable::default());
     wake_or_defer(&waker);
     wake_or_defer(&waker);
-    assert_eq!(waker.rung(), 2);
+    assert_eq!(waker.wakes(), 2);
 }
 
 #[test]
-fn bells_ring_once_each_when_the_work_is_done() {
+fn each_thread_is_woken_once_at_the_end_of_the_work() {
     let wakers = [Arc::new(CountedWakeable::default()), Arc::new(CountedWakeable::default())];
     batch_wakes(|| {
         for _ in 0..3 {
             batch_wakes(|| wakers.iter().for_each(wake_or_defer));
         }
-        assert_eq!(wakers[0].rung() + wakers[1].rung(), 0);
+        assert_eq!(wakers[0].wakes() + wakers[1].wakes(), 0);
     });
-    assert_eq!([wakers[0].rung(), wakers[1].rung()], [1, 1]);
+    assert_eq!([wakers[0].wakes(), wakers[1].wakes()], [1, 1]);
 }
 
 #[test]
-fn bells_ring_after_work_that_panics() {
+fn threads_are_woken_after_work_that_panics() {
     let waker = Arc::new(CountedWakeable::default());
     let work = || {
         batch_wakes(|| {
@@ -57,7 +57,7 @@ fn bells_ring_after_work_that_panics() {
         });
     };
     assert!(catch_unwind(AssertUnwindSafe(work)).is_err());
-    assert_eq!(waker.rung(), 1);
+    assert_eq!(waker.wakes(), 1);
     wake_or_defer(&waker);
-    assert_eq!(waker.rung(), 2);
+    assert_eq!(waker.wakes(), 2);
 }

@@ -71,26 +71,26 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Encodes an event with its offset. `newest` is the epoch that ids are written in.
-    pub(crate) fn new(draft: NewEntry, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
-        let name = draft.event.as_ref().map(EventName::as_str);
-        let mut frame = Vec::with_capacity(draft.data.len() + name.map_or(0, str::len) + 80);
-        sse::write_event_lines(&mut frame, name, &draft.data);
+    pub(crate) fn new(new_entry: NewEntry, offset: u64, epoch: Epoch, tag: Tag, newest: Epoch) -> Self {
+        let name = new_entry.event.as_ref().map(EventName::as_str);
+        let mut frame = Vec::with_capacity(new_entry.data.len() + name.map_or(0, str::len) + 80);
+        sse::write_event_lines(&mut frame, name, &new_entry.data);
         let lines_len = frame.len();
         sse::write_id_line(&mut frame, &EventId::new(newest, offset, tag));
         sse::write_end(&mut frame);
-        let data_len = draft.data.len();
-        let original = memchr::memchr(b'\r', draft.data.as_bytes()).is_some().then_some(draft.data);
+        let data_len = new_entry.data.len();
+        let original = memchr::memchr(b'\r', new_entry.data.as_bytes()).is_some().then_some(new_entry.data);
         Self {
             offset,
             epoch,
             tag,
-            channels: draft.channels,
-            event: draft.event,
-            priority: draft.priority,
-            key: draft.key,
-            published_at: draft.published_at,
-            expires_at: draft.expires_at,
-            idempotency: draft.idempotency,
+            channels: new_entry.channels,
+            event: new_entry.event,
+            priority: new_entry.priority,
+            key: new_entry.key,
+            published_at: new_entry.published_at,
+            expires_at: new_entry.expires_at,
+            idempotency: new_entry.idempotency,
             frame: Bytes::from(frame),
             lines_len,
             framed_in: newest,

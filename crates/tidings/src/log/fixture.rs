@@ -1,4 +1,4 @@
-//! What tests of the log share: a directory that goes away, a clock that stands until it is moved, drafts in one line.
+//! Helpers for tests of the log: a temporary directory, a manual clock, new entries in one line.
 
 use std::{
     fs,
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::config::LogSettings;
 
-/// When the clock of a test stands at first.
+/// Time of the clock of a test at its start.
 pub(crate) const START: Millis = 1_800_000_000_000;
 
-/// A directory of one test's own; removed with it.
+/// Directory of one test, removed with this value.
 pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
@@ -67,14 +67,14 @@ impl TestDir {
         bytes_of(&self.0)
     }
 
-    /// What is on disk if the process dies now, in a directory of its own.
+    /// A copy of the directory as it is on disk if the process dies now.
     pub(crate) fn copy(&self) -> Self {
         let copy = self.backup();
         super::store::disk::adopt_copy(&copy.0);
         copy
     }
 
-    /// A copy, as an operator makes it.
+    /// A copy as an operator makes it.
     pub(crate) fn backup(&self) -> Self {
         fn copy_into(from: &Path, to: &Path) {
             fs::create_dir_all(to).unwrap();
@@ -99,12 +99,12 @@ impl Drop for TestDir {
     }
 }
 
-/// Property tests that try the same cases at every run.
+/// Configuration of property tests with the same cases in every run.
 pub(crate) fn seeded(cases: u32) -> Config {
     Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(0x71d1_4765), ..Config::default() }
 }
 
-/// A world whose clock stands until it is moved, and whose chance is a sequence from a seed.
+/// Environment with a manual clock and random numbers from a seed.
 pub(crate) struct TestWorld {
     now: AtomicU64,
     state: AtomicU64,
@@ -136,7 +136,7 @@ impl Environment for TestWorld {
 }
 
 impl Log {
-    /// A log in memory that keeps its entries in a store of the test's own.
+    /// A log with the test's own store.
     pub(crate) fn with_store(
         settings: &LogSettings,
         store: Box<dyn Store>,
@@ -147,8 +147,8 @@ impl Log {
         Self { store: OnceLock::from(store), ..log }
     }
 
-    pub(crate) fn append(&self, drafts: Vec<NewEntry>) -> Result<Vec<Arc<Entry>>, StoreError> {
-        self.append_with(drafts, &mut || ())
+    pub(crate) fn append(&self, new_entries: Vec<NewEntry>) -> Result<Vec<Arc<Entry>>, StoreError> {
+        self.append_with(new_entries, &mut || ())
     }
 
     /// Returns where a stream begins, without a read barrier.
@@ -170,8 +170,8 @@ pub(crate) fn subscriptions(texts: &[&str]) -> Vec<Subscription> {
     texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
 }
 
-/// A draft on channels that are separated by spaces.
-pub(crate) fn draft(channels: &str, data: &str) -> NewEntry {
+/// A new entry on channels that are separated by spaces.
+pub(crate) fn new_entry(channels: &str, data: &str) -> NewEntry {
     NewEntry {
         channels: channels.split(' ').map(channel).collect(),
         event: None,
@@ -185,24 +185,24 @@ pub(crate) fn draft(channels: &str, data: &str) -> NewEntry {
 }
 
 pub(crate) fn keyed(channels: &str, key: &str) -> NewEntry {
-    NewEntry { key: Some(key.into()), ..draft(channels, "keyed") }
+    NewEntry { key: Some(key.into()), ..new_entry(channels, "keyed") }
 }
 
 pub(crate) fn urgent(channels: &str, priority: Priority) -> NewEntry {
-    NewEntry { priority, ..draft(channels, priority.as_str()) }
+    NewEntry { priority, ..new_entry(channels, priority.as_str()) }
 }
 
 pub(crate) fn idempotent(channels: &str, key: &str) -> NewEntry {
     let idempotency = Idempotency { publisher: "p".into(), key: key.into(), fingerprint: [7; 16] };
-    NewEntry { idempotency: Some(idempotency), ..draft(channels, "once") }
+    NewEntry { idempotency: Some(idempotency), ..new_entry(channels, "once") }
 }
 
-/// An entry that did not come from a log.
-pub(crate) fn entry(draft: NewEntry, offset: u64) -> Arc<Entry> {
-    Arc::new(Entry::new(draft, offset, Epoch(1), Tag(offset as u32 ^ 0x5555_0000), Epoch(1)))
+/// An entry without a log.
+pub(crate) fn entry(new_entry: NewEntry, offset: u64) -> Arc<Entry> {
+    Arc::new(Entry::new(new_entry, offset, Epoch(1), Tag(offset as u32 ^ 0x5555_0000), Epoch(1)))
 }
 
-/// The oldest events of a page from there.
+/// Request for the oldest events from a start.
 pub(crate) fn wanted(start: &Start, limit: usize) -> HistoryRange {
     HistoryRange { start: start.clone(), until: None, limit, is_newest: false }
 }
@@ -220,13 +220,13 @@ pub(crate) fn disk_log(
     Log::open(settings, Some(directory.path()), environment.clone()).unwrap()
 }
 
-/// Appends one by one and returns the ids.
-pub(crate) fn append_each(log: &Log, drafts: impl IntoIterator<Item = NewEntry>) -> Vec<EventId> {
-    drafts
+/// Appends entries one by one, and returns their ids.
+pub(crate) fn append_each(log: &Log, new_entries: impl IntoIterator<Item = NewEntry>) -> Vec<EventId> {
+    new_entries
         .into_iter()
-        .map(|mut draft| {
-            draft.published_at = log.now();
-            let entry = &log.append(vec![draft]).unwrap()[0];
+        .map(|mut new_entry| {
+            new_entry.published_at = log.now();
+            let entry = &log.append(vec![new_entry]).unwrap()[0];
             EventId::new(entry.epoch, entry.offset, entry.tag)
         })
         .collect()

@@ -21,7 +21,7 @@ use crate::config::LogSettings;
 const NOW: Millis = 1_800_000_000_000;
 const BATCH_EVENTS_MAX: usize = 8;
 
-/// A clock that stands, and chance that is the same each time.
+/// A fixed clock, and the same random numbers each time.
 struct Still(AtomicU64);
 
 impl Environment for Still {
@@ -34,46 +34,46 @@ impl Environment for Still {
     }
 }
 
-/// What befalls a directory.
+/// Damage to a directory.
 #[derive(Debug, Clone)]
 pub enum Damage {
-    /// A byte of a file is another: which file, where, and by which bits.
+    /// Flips bits of a byte of a file.
     Bits(u8, u32, u8),
-    /// A file ends there.
+    /// Truncates a file.
     Cut(u8, u32),
-    /// A file goes on with these bytes.
+    /// Appends bytes to a file.
     Grown(u8, Vec<u8>),
 }
 
-/// Keeps batches of events in an empty directory, damages its files, and opens it twice. Each event is its channel and length.
+/// Stores batches of events in an empty directory, damages its files, and opens it twice. An event is a channel and a length.
 ///
 /// # Panics
-/// Where the directory cannot be opened, an event that is left is another than was kept, a missing one that no kill
-/// explains is not told of, or the second opening finds what the first did not.
+/// If the directory cannot be opened, if an event differs from the stored one, if a missing event that no kill explains is
+/// not reported, or if the second opening finds another result than the first.
 pub fn recovery(directory: &Path, batches: &[Vec<(u8, u16)>], damage: &[Damage]) {
     let random = Arc::new(Still(AtomicU64::new(1)));
     let (kept, lost) = opened(directory, &random, |log| {
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-            let drafts =
-                batch.iter().take(BATCH_EVENTS_MAX).map(|(channel, length)| draft(*channel, *length));
-            log.append_with(drafts.collect(), &mut || ()).expect("there is room");
+            let new_entries =
+                batch.iter().take(BATCH_EVENTS_MAX).map(|(channel, length)| new_entry(*channel, *length));
+            log.append_with(new_entries.collect(), &mut || ()).expect("there is room");
         }
     });
     assert_eq!(lost, None, "the directory is new");
     let files = files(directory);
-    let whole = damage.iter().filter(|damage| damage.befalls(&files)).count() == 0;
+    let whole = damage.iter().filter(|damage| damage.apply(&files)).count() == 0;
     let (left, lost) = opened(directory, &random, |_| ());
     let is_kept = |(offset, text): &(u64, String)| kept.iter().any(|(at, is)| at == offset && is == text);
     assert!(left.iter().all(is_kept), "an event is another: {left:?}");
     let is_missing = left.len() < kept.len();
-    // A kill leaves a part of a page at no file's end.
+    // No kill leaves a part of a page at the end of a file.
     let may_be_a_kill = damage.iter().any(|damage| matches!(damage, Damage::Cut(..)));
     assert!(!is_missing || lost.is_some() || may_be_a_kill, "{} of {} are left", left.len(), kept.len());
     assert!(!whole || !is_missing, "nothing was damaged, and {} of {} are left", left.len(), kept.len());
     assert_eq!(opened(directory, &random, |_| ()), (left, None), "the second opening");
 }
 
-/// Opens the log, and tells what it has after `then`, and what was missing.
+/// Opens the log, and returns its entries after `then`, and the loss that it reports.
 fn opened(
     directory: &Path,
     environment: &Arc<Still>,
@@ -86,11 +86,11 @@ fn opened(
     let offsets: Vec<u64> =
         (1..=head.offset).filter(|offset| log.state().index.tag(*offset).is_some()).collect();
     let entries = log.read(&offsets, head.epoch);
-    let entries = entries.iter().map(|entry| entry.as_ref().expect("what the index has can be read"));
+    let entries = entries.iter().map(|entry| entry.as_ref().expect("every entry of the index can be read"));
     (entries.map(|entry| (entry.offset, entry.data())).collect(), recovered.lost)
 }
 
-fn draft(channel: u8, length: u16) -> NewEntry {
+fn new_entry(channel: u8, length: u16) -> NewEntry {
     let name = ChannelName::parse(&format!("c.{}", channel % 16)).expect("it is in the grammar");
     NewEntry {
         channels: [name].into(),
@@ -114,8 +114,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 impl Damage {
-    /// Does it, and says whether anything is another now.
-    fn befalls(&self, files: &[PathBuf]) -> bool {
+    /// Makes the damage, and returns whether it changed anything.
+    fn apply(&self, files: &[PathBuf]) -> bool {
         let (Self::Bits(file, ..) | Self::Cut(file, _) | Self::Grown(file, _)) = self;
         let path = &files[usize::from(*file) % files.len()];
         let Ok(mut bytes) = fs::read(path) else { return false };

@@ -135,11 +135,11 @@ impl Log {
     ///
     /// # Errors
     /// The reason why nothing was applied.
-    pub(crate) fn apply(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<Arc<Entry>>, ApplyError> {
+    pub(crate) fn apply(&self, batch: Vec<ReplicatedEntry>) -> Result<Vec<Arc<Entry>>, ApplyError> {
         self.check_whole().map_err(ApplyError::NotKept)?;
         let (new, newest) = {
             let state = self.state();
-            (state.new_of(placed)?, state.newest())
+            (state.new_of(batch)?, state.newest())
         };
         let entries: Vec<Arc<Entry>> = new
             .into_iter()
@@ -263,10 +263,10 @@ impl Log {
 
 impl LogState {
     /// Returns the entries of a batch that the log does not hold.
-    fn new_of(&self, placed: Vec<ReplicatedEntry>) -> Result<Vec<ReplicatedEntry>, ApplyError> {
-        let mut new = Vec::with_capacity(placed.len());
+    fn new_of(&self, batch: Vec<ReplicatedEntry>) -> Result<Vec<ReplicatedEntry>, ApplyError> {
+        let mut new = Vec::with_capacity(batch.len());
         let mut expected = self.head + 1;
-        for it in placed {
+        for it in batch {
             if it.offset < expected {
                 let held = match new.iter().rev().find(|other: &&ReplicatedEntry| other.offset == it.offset) {
                     Some(other) => other.tag,

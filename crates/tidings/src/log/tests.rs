@@ -6,7 +6,7 @@ use tidings_protocol::Subscription;
 
 use super::{
     fixture::{
-        TestDir, TestWorld, append_each, disk_log, draft, idempotent, keyed, memory_log, subscriptions,
+        TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, subscriptions,
         wanted,
     },
     idempotency::KeyLookup,
@@ -19,7 +19,7 @@ fn settings(retention_events: u64) -> LogSettings {
     LogSettings { retention_events, ..LogSettings::default() }
 }
 
-/// Offsets and data of all that is kept.
+/// Offsets and data of all kept entries.
 fn kept(log: &Log) -> Vec<(u64, String)> {
     let all: Vec<Subscription> = subscriptions(&["**"]);
     let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &all);
@@ -33,7 +33,7 @@ fn reason(log: &Log, id: &EventId, channel: &str) -> Option<tidings_protocol::bo
 #[test]
 fn batches_are_numbered_without_holes_and_tagged_apart() {
     let log = memory_log(&settings(100), &TestWorld::new(1));
-    let first = log.append((0..50).map(|_| draft("a", "x")).collect()).unwrap();
+    let first = log.append((0..50).map(|_| new_entry("a", "x")).collect()).unwrap();
     assert_eq!(first.iter().map(|entry| entry.offset).collect::<Vec<_>>(), (1..=50).collect::<Vec<_>>());
     let tags: std::collections::HashSet<_> = first.iter().map(|entry| entry.tag).collect();
     assert_eq!(tags.len(), 50);
@@ -48,8 +48,8 @@ fn reopening_gives_back_entries_losses_and_keys() {
     let environment = TestWorld::new(1);
     let (log, recovered) = disk_log(&settings(3), &directory, &environment);
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (0, 0, None));
-    let ids = append_each(&log, (0..5).map(|n| draft("a", &format!("{n}\r\n"))));
-    append_each(&log, [draft("b", ""), keyed("c", "k"), idempotent("d", "once")]);
+    let ids = append_each(&log, (0..5).map(|n| new_entry("a", &format!("{n}\r\n"))));
+    append_each(&log, [new_entry("b", ""), keyed("c", "k"), idempotent("d", "once")]);
     let before = (kept(&log), log.head().offset, log.head().tag, log.usage().bytes);
     log.close().unwrap();
     drop(log);
@@ -65,7 +65,7 @@ fn reopening_gives_back_entries_losses_and_keys() {
     }
 }
 
-/// Runs the log of the directory once in another way, so that clients of the log on disk can miss events.
+/// Serves another log from the directory once, so that clients of the log on disk may miss events.
 fn serve_another(directory: &TestDir, environment: &Arc<TestWorld>, is_of_a_broker: bool) -> Option<EventId> {
     if is_of_a_broker {
         Log::replica(&settings(3), Some(directory.path()), environment.clone()).unwrap();
@@ -73,17 +73,17 @@ fn serve_another(directory: &TestDir, environment: &Arc<TestWorld>, is_of_a_brok
     }
     let memory = LogSettings { durability: Durability::Memory, ..settings(3) };
     let (log, _) = disk_log(&memory, directory, environment);
-    append_each(&log, [draft("a", "meanwhile")]).pop()
+    append_each(&log, [new_entry("a", "meanwhile")]).pop()
 }
 
 #[test]
-fn log_on_disk_tells_that_another_one_took_events_meanwhile() {
+fn log_on_disk_reports_that_another_one_took_events_meanwhile() {
     use tidings_protocol::body::GapReason::Epoch;
     for is_of_a_broker in [false, true] {
         let directory = TestDir::new();
         let environment = TestWorld::new(1);
         let (log, _) = disk_log(&settings(3), &directory, &environment);
-        let before = append_each(&log, [draft("a", "before")]).remove(0);
+        let before = append_each(&log, [new_entry("a", "before")]).remove(0);
         log.close().unwrap();
         drop(log);
         let other = serve_another(&directory, &environment, is_of_a_broker);
@@ -93,10 +93,10 @@ fn log_on_disk_tells_that_another_one_took_events_meanwhile() {
         assert_eq!(reason(&log, &before, "a"), Some(Epoch), "of a broker: {is_of_a_broker}");
         let foreign = other.map(|id| reason(&log, &id, "a"));
         assert_eq!(foreign, (!is_of_a_broker).then_some(Some(Epoch)), "an id of the other log is unknown");
-        let after = append_each(&log, [draft("a", "after")]).remove(0);
+        let after = append_each(&log, [new_entry("a", "after")]).remove(0);
         drop(log);
         let (log, recovered) = disk_log(&settings(3), &directory, &environment);
-        assert_eq!(recovered.lost, None, "it is told once");
+        assert_eq!(recovered.lost, None, "it is reported once");
         assert_eq!(reason(&log, &after, "a"), None);
         assert_eq!(reason(&log, &before, "a"), Some(Epoch), "whenever a client comes");
     }
@@ -121,7 +121,7 @@ fn change_between_interval_and_fsync_is_the_same_log() {
         let (log, recovered) = disk_log(&settings, &directory, &environment);
         assert_eq!(recovered.lost, None, "{durability:?}");
         assert_eq!(before.and_then(|id| reason(&log, &id, "a")), None);
-        before = append_each(&log, [draft("a", "x")]).pop();
+        before = append_each(&log, [new_entry("a", "x")]).pop();
     }
 }
 
@@ -132,10 +132,11 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
     // Files of a mebibyte each.
     let settings = LogSettings { retention_bytes: 4 << 20, ..settings(10_000) };
     let (log, _) = disk_log(&settings, &directory, &environment);
-    let ids = append_each(&log, [draft("quiet", "x"), idempotent("busy", "once"), draft("gone", "x")]);
+    let ids =
+        append_each(&log, [new_entry("quiet", "x"), idempotent("busy", "once"), new_entry("gone", "x")]);
     let large = "x".repeat(100 << 10);
     for _ in 0..25 {
-        append_each(&log, (0..4).map(|_| draft("busy", &large)));
+        append_each(&log, (0..4).map(|_| new_entry("busy", &large)));
         log.maintain().unwrap();
     }
     assert!(directory.bytes() < 10 << 20, "{}", directory.bytes());
@@ -159,10 +160,10 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
     let (log, _) = disk_log(&settings, &directory, &environment);
     let data = "x".repeat(2000);
     for round in 0..30_u32 {
-        let busy = (0..500).map(|n| draft(&format!("busy.{}", n % 5), &data));
-        log.append(busy.chain([draft(&format!("quiet.{round}"), "x")]).collect()).unwrap();
+        let busy = (0..500).map(|n| new_entry(&format!("busy.{}", n % 5), &data));
+        log.append(busy.chain([new_entry(&format!("quiet.{round}"), "x")]).collect()).unwrap();
         log.maintain().unwrap();
-        // A quarter of the living, as much again as them and one file, and the file that is written.
+        // A quarter of the live bytes, as much as they and one file, and the active file.
         let bound = log.usage().bytes * 9 / 4 + (3 << 20);
         assert!(directory.bytes() <= bound, "round {round}: {} of {bound}", directory.bytes());
     }
@@ -175,21 +176,21 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
 }
 
 #[test]
-fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
+fn record_that_cannot_be_read_does_not_stop_compaction() {
     let directory = TestDir::new();
     let environment = TestWorld::new(1);
     let settings = LogSettings { retention_bytes: 4 << 20, cache_bytes: 1, ..settings(10) };
     let (log, _) = disk_log(&settings, &directory, &environment);
-    let ids = append_each(&log, [draft("quiet", "precious"), draft("quiet", "second")]);
+    let ids = append_each(&log, [new_entry("quiet", "precious"), new_entry("quiet", "second")]);
     let path = directory.segments().remove(0);
     let at = fs::read(&path).unwrap().windows(8).position(|window| window == b"precious").unwrap();
     fs::File::options().write(true).open(&path).unwrap().write_all_at(b"P", at as u64).unwrap();
     let data = "x".repeat(100 << 10);
-    // Every file holds something that is kept, so each must be written anew.
+    // Every file has kept entries, so each must be compacted.
     for round in 0..30 {
         append_each(
             &log,
-            (0..8).map(|_| draft("busy", &data)).chain([draft(&format!("quiet.{round}"), "x")]),
+            (0..8).map(|_| new_entry("busy", &data)).chain([new_entry(&format!("quiet.{round}"), "x")]),
         );
         log.maintain().unwrap();
     }
@@ -202,13 +203,13 @@ fn record_that_cannot_be_read_does_not_stop_room_from_being_taken_back() {
 }
 
 #[test]
-fn end_that_an_earlier_start_had_seen_and_that_is_gone_is_told() {
+fn missing_tail_that_an_earlier_start_had_read_is_reported() {
     let directory = TestDir::new();
     let environment = TestWorld::new(1);
     let (log, _) = disk_log(&settings(100), &directory, &environment);
-    let ids = append_each(&log, [draft("a", "x")]);
+    let ids = append_each(&log, [new_entry("a", "x")]);
     let whole = fs::metadata(directory.segments().remove(0)).unwrap().len();
-    append_each(&log, [draft("a", "x")]);
+    append_each(&log, [new_entry("a", "x")]);
     drop(log);
     drop(disk_log(&settings(100), &directory, &environment));
     fs::File::options().write(true).open(directory.segments().remove(0)).unwrap().set_len(whole).unwrap();
@@ -222,9 +223,9 @@ fn entries_go_by_age_and_by_bytes() {
     let environment = TestWorld::new(1);
     let aged = LogSettings { retention_age: Duration::from_millis(100), ..settings(100) };
     let log = memory_log(&aged, &environment);
-    append_each(&log, [draft("a", "1"), draft("b", "2")]);
+    append_each(&log, [new_entry("a", "1"), new_entry("b", "2")]);
     environment.advance(60);
-    append_each(&log, [draft("a", "3")]);
+    append_each(&log, [new_entry("a", "3")]);
     environment.advance(41);
     log.trim();
     assert_eq!(kept(&log), [(3, "3".to_owned())]);
@@ -233,14 +234,14 @@ fn entries_go_by_age_and_by_bytes() {
     assert_eq!((kept(&log), log.usage().bytes), (Vec::new(), 0));
     let small = LogSettings { retention_bytes: 2000, ..settings(100) };
     let log = memory_log(&small, &environment);
-    append_each(&log, (0..100).map(|_| draft("a", "x")));
+    append_each(&log, (0..100).map(|_| new_entry("a", "x")));
     assert!((1500..=2000).contains(&log.usage().bytes), "{}", log.usage().bytes);
 }
 
 #[test]
-fn ring_ends_at_the_head_and_keeps_to_its_bound() {
+fn entry_cache_ends_at_the_head_and_keeps_to_its_bound() {
     let log = memory_log(&LogSettings { cache_bytes: 10_000, ..settings(1000) }, &TestWorld::new(1));
-    append_each(&log, (0..100).map(|_| draft("a", &"x".repeat(500))));
+    append_each(&log, (0..100).map(|_| new_entry("a", &"x".repeat(500))));
     let state = log.state();
     assert!(state.entry_cache.bytes() <= 10_000);
     assert!(state.entry_cache.get(100).is_some() && state.entry_cache.get(101).is_none());
@@ -250,18 +251,18 @@ fn ring_ends_at_the_head_and_keeps_to_its_bound() {
 #[test]
 fn duplicate_channels_of_an_event_count_once() {
     let log = memory_log(&settings(2), &TestWorld::new(1));
-    append_each(&log, (0..4).map(|_| draft("a a b a", "x")));
+    append_each(&log, (0..4).map(|_| new_entry("a a b a", "x")));
     let history = log.history(&wanted(&Start::WholeHistory, 9), &subscriptions(&["a"]));
     assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [3, 4]);
 }
 
 #[test]
-fn a_start_brings_the_newest_entries_back_into_memory() {
+fn a_start_warms_the_cache_with_the_newest_entries() {
     let directory = TestDir::new();
     let environment = TestWorld::new(1);
     let (log, _) = disk_log(&settings(10), &directory, &environment);
     // The channel `busy` is trimmed, so the log has holes.
-    append_each(&log, (0..40).map(|n| draft(if n % 8 == 0 { "quiet" } else { "busy" }, &n.to_string())));
+    append_each(&log, (0..40).map(|n| new_entry(if n % 8 == 0 { "quiet" } else { "busy" }, &n.to_string())));
     let before = kept(&log);
     drop(log);
     let (log, _) = disk_log(&settings(10), &directory, &environment);
@@ -278,8 +279,8 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
         may_join: false,
     };
     assert_eq!(log.page(&ask(0)).missing_offsets().len(), before.len());
-    // What comes first stays; the rest is brought in below it.
-    append_each(&log, [draft("busy", "new")]);
+    // New entries stay; older ones are added below them.
+    append_each(&log, [new_entry("busy", "new")]);
     while log.warm_cache() {}
     let page = log.page(&ask(0));
     assert_eq!(page.missing_offsets(), Vec::<u64>::new());
@@ -288,11 +289,11 @@ fn a_start_brings_the_newest_entries_back_into_memory() {
 }
 
 #[test]
-fn a_ring_that_is_full_is_warm() {
+fn a_full_cache_is_warm() {
     let directory = TestDir::new();
     let environment = TestWorld::new(1);
     let (log, _) = disk_log(&settings(1000), &directory, &environment);
-    append_each(&log, (0..500).map(|n| draft("a", &n.to_string())));
+    append_each(&log, (0..500).map(|n| new_entry("a", &n.to_string())));
     drop(log);
     let small = LogSettings { cache_bytes: 32 << 10, ..settings(1000) };
     let (log, _) = disk_log(&small, &directory, &environment);
@@ -306,7 +307,7 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     let log = memory_log(&settings(100), &TestWorld::new(1));
     let all = subscriptions(&["**"]);
     let resume_point = log.resume(&Start::Now, &all);
-    append_each(&log, [draft("a", "before")]);
+    append_each(&log, [new_entry("a", "before")]);
     let ask = read::ReadRequest {
         subscriptions: &all,
         cursor: resume_point.cursor,
@@ -325,7 +326,7 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
         panic!("in the middle of a change");
     }));
     assert!(panicked.is_err());
-    assert!(matches!(log.append(vec![draft("a", "after")]), Err(StoreError::ReadOnly(_))));
+    assert!(matches!(log.append(vec![new_entry("a", "after")]), Err(StoreError::ReadOnly(_))));
     assert!(log.writable().is_err());
     let page = log.page(&ask);
     assert!(page.entries.is_empty() && page.is_last && page.end.unwrap().0 == ask.cursor);

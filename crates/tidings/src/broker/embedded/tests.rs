@@ -1,4 +1,4 @@
-//! The writer, with a store that fails when it is told to.
+//! The writer, with a store that fails on request.
 
 mod model;
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Memory that can be full.
+/// A memory store that can be full.
 #[derive(Default)]
 struct Fragile {
     memory: MemoryStore,
@@ -71,23 +71,23 @@ impl Store for Fragile {
     }
 }
 
-/// Writes down what it is told, and how far the log was to be seen then.
-struct Heard {
+/// Records its calls, each with the head of the log.
+struct SinkCalls {
     log: Arc<Log>,
-    told: Mutex<Vec<String>>,
+    list: Mutex<Vec<String>>,
 }
 
-impl Heard {
+impl SinkCalls {
     fn note(&self, what: &str) {
-        self.told.lock().unwrap().push(format!("{what}, head {}", self.log.head().offset));
+        self.list.lock().unwrap().push(format!("{what}, head {}", self.log.head().offset));
     }
 
-    fn told(&self) -> Vec<String> {
-        std::mem::take(&mut *self.told.lock().unwrap())
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.list.lock().unwrap())
     }
 }
 
-impl DeliverySink for Heard {
+impl DeliverySink for SinkCalls {
     fn wake_all(&self) {}
 
     fn take_interest_changes(&self) -> crate::broker::InterestChange {
@@ -104,7 +104,7 @@ impl DeliverySink for Heard {
     }
 
     fn deliver_transient(&self, _channels: &[ChannelName], transient: &TransientEvent) -> usize {
-        self.note(&format!("unstored after {}", transient.after));
+        self.note(&format!("transient after {}", transient.after));
         0
     }
 
@@ -113,13 +113,13 @@ impl DeliverySink for Heard {
     }
 }
 
-/// A writer that has not begun: what is published meanwhile makes one group.
+/// A writer that has not begun: publishes before its start make one batch.
 struct Bench {
     broker: EmbeddedBroker,
     writer: Option<Writer>,
     thread: Option<std::thread::JoinHandle<()>>,
     log: Arc<Log>,
-    heard: Arc<Heard>,
+    calls: Arc<SinkCalls>,
     is_full: Arc<AtomicBool>,
 }
 
@@ -129,12 +129,12 @@ impl Bench {
         let is_full = store.is_full.clone();
         let settings = LogSettings { idempotency_keys: keys_max, ..LogSettings::default() };
         let log = Arc::new(Log::with_store(&settings, Box::new(store), Toy::new(1)));
-        let heard = Arc::new(Heard { log: log.clone(), told: Mutex::default() });
-        let (broker, writer) = embedded(log.clone(), heard.clone(), Arc::new(Metrics::new()));
-        Self { broker, writer: Some(writer), thread: None, log, heard, is_full }
+        let calls = Arc::new(SinkCalls { log: log.clone(), list: Mutex::default() });
+        let (broker, writer) = embedded(log.clone(), calls.clone(), Arc::new(Metrics::new()));
+        Self { broker, writer: Some(writer), thread: None, log, calls, is_full }
     }
 
-    /// Publishes before the writer looks, or while it runs. The answer comes later.
+    /// Queues a publish, before the writer starts or while it runs.
     fn publish(&self, items: Vec<PendingEvent>) -> oneshot::Receiver<Result<Vec<PublishOutcome>, Error>> {
         let (answer, answered) = oneshot::channel();
         assert!(
@@ -149,7 +149,7 @@ impl Bench {
         self.thread = Some(std::thread::spawn(move || writer.run()));
     }
 
-    /// The writer ends when the broker is gone.
+    /// Drops the broker, which ends the writer.
     fn end(self) {
         drop(self.broker);
         self.thread.unwrap().join().unwrap();
@@ -176,7 +176,7 @@ fn offsets(outcome: Result<Vec<PublishOutcome>, Error>) -> Vec<Option<u64>> {
 }
 
 #[tokio::test]
-async fn repeats_get_the_first_answer_within_a_group_and_later() {
+async fn repeats_get_the_first_answer_within_a_batch_and_later() {
     let mut bench = Bench::new(100);
     let first = bench.publish(vec![keyed("k", "1")]);
     let repeat = bench.publish(vec![keyed("k", "1")]);
@@ -189,7 +189,7 @@ async fn repeats_get_the_first_answer_within_a_group_and_later() {
 }
 
 #[tokio::test]
-async fn another_event_under_a_known_key_is_a_conflict_that_names_its_place() {
+async fn another_event_under_a_known_key_is_a_conflict_with_its_index() {
     let mut bench = Bench::new(100);
     let first = bench.publish(vec![keyed("k", "1")]);
     let conflict = bench.publish(vec![stored("x"), keyed("k", "2")]);
@@ -224,17 +224,17 @@ async fn keys_past_the_bound_are_refused_and_publishes_without_go_on() {
 }
 
 #[tokio::test]
-async fn unstored_events_are_left_before_anything_of_their_batch_is_seen() {
+async fn transient_events_are_delivered_before_their_batch_is_visible() {
     let mut bench = Bench::new(100);
     let answer = bench.publish(vec![passing("b"), stored("1"), passing("c"), stored("2"), passing("d")]);
     bench.start();
     assert_eq!(offsets(answer.await.unwrap()), [None, Some(1), None, Some(2), None]);
     assert_eq!(
-        bench.heard.told(),
+        bench.calls.take(),
         [
-            "unstored after 0, head 0",
-            "unstored after 1, head 0",
-            "unstored after 2, head 0",
+            "transient after 0, head 0",
+            "transient after 1, head 0",
+            "transient after 2, head 0",
             "stored [1, 2], head 2",
             "wake c, head 2",
             "wake d, head 2",
@@ -244,7 +244,7 @@ async fn unstored_events_are_left_before_anything_of_their_batch_is_seen() {
 }
 
 #[tokio::test]
-async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew() {
+async fn refused_entries_stay_invisible_and_the_next_publish_is_tried() {
     let mut bench = Bench::new(100);
     bench.is_full.store(true, Ordering::Relaxed);
     let answers = [bench.publish(vec![keyed("k", "1")]), bench.publish(vec![stored("2"), passing("b")])];
@@ -252,7 +252,7 @@ async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew()
     for answer in answers {
         assert_eq!(answer.await.unwrap().unwrap_err().code(), Code::NotStored);
     }
-    assert_eq!(bench.heard.told(), Vec::<String>::new());
+    assert_eq!(bench.calls.take(), Vec::<String>::new());
     assert_eq!(bench.log.head().offset, 0);
     bench.is_full.store(false, Ordering::Relaxed);
     let again = bench.broker.append(vec![keyed("k", "1")]).await;
@@ -261,14 +261,14 @@ async fn nobody_sees_what_the_store_refused_and_the_next_publish_is_tried_anew()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_publish_without_an_answer_in_time_has_an_unknown_fate() {
+async fn a_publish_without_an_answer_in_time_has_an_unknown_outcome() {
     let bench = Bench::new(100);
     let error = bench.broker.append(vec![stored("x")]).await.unwrap_err();
     assert_eq!(error.code(), Code::OutcomeUnknown);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_publish_that_found_no_room_in_time_was_surely_not_stored() {
+async fn a_publish_that_found_no_room_in_time_is_not_stored() {
     let bench = Bench::new(100);
     let answers: Vec<_> = (0..QUEUE_MAX).map(|_| bench.publish(vec![passing("b")])).collect();
     let error = bench.broker.append(vec![stored("x")]).await.unwrap_err();
@@ -281,7 +281,7 @@ async fn panic_within_an_append_ends_the_writer_and_refuses_what_follows() {
     let mut bench = Bench::new(10);
     bench.start();
     bench.broker.append(vec![stored("before")]).await.unwrap();
-    // As an append does on the thread of a publisher.
+    // Like an append on the thread of a publisher.
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _watch = PanicWatch(&bench.broker.waker);
         let _committer = bench.broker.committer.lock();

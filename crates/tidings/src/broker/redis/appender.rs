@@ -20,7 +20,7 @@ use super::{
 use crate::{
     broker::{
         api::{PendingEvent, PublishOutcome, not_stored, shutting_down},
-        batch::{AnswerSender, InFlightKeys, PublishAnswer, PublishBatch},
+        batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult},
     },
     error::{Code, Error},
     metrics::Metrics,
@@ -80,7 +80,7 @@ impl RedisBroker {
     ///
     /// # Errors
     /// `not_stored` if the events are certainly not stored, `outcome_unknown` if Redis does not answer within `redis.deadline`.
-    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishAnswer {
+    pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishResult {
         let (answer, answered) = oneshot::channel();
         let due = Instant::now() + self.deadline;
         match timeout_at(due, self.queue.send(QueuedAppend { items, due, answer })).await {

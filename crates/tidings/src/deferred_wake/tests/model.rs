@@ -1,4 +1,4 @@
-//! No thread and no task sleeps on where a wake-up for it was put off.
+//! No deferred wake-up of a thread or task is lost.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,7 +12,7 @@ use crate::sync::{
     model::{self, Sleeper},
 };
 
-/// A thread that takes numbers, and is rung where it may be asleep.
+/// A thread that takes numbers, and is woken if it may be asleep.
 struct Taker {
     left: Mutex<Vec<u32>>,
     is_asleep: AtomicBool,
@@ -33,7 +33,7 @@ impl Taker {
         wake_or_defer(self);
     }
 
-    /// Takes until it has so many.
+    /// Takes numbers until it has `count`.
     fn take(&self, count: usize) -> Vec<u32> {
         let mut taken = Vec::new();
         while taken.len() < count {
@@ -68,7 +68,7 @@ fn a_thread_gets_what_one_left_at_once_and_another_together() {
                     batch_wakes(|| one.put(2));
                 });
             }),
-            // Its wake-up is not put off by what the other thread does.
+            // The batch of the other thread does not defer this wake-up.
             model::spawn(move || two.put(3)),
         ];
         let mut taken = taker.take(3);

@@ -6,7 +6,7 @@ use crate::{
     config::LogSettings,
     log::{
         entry::NewEntry,
-        fixture::{TestWorld, append_each, draft, memory_log, seeded, subscriptions, wanted},
+        fixture::{TestWorld, append_each, memory_log, new_entry, seeded, subscriptions, wanted},
     },
 };
 
@@ -31,7 +31,7 @@ fn gaps_reported_to(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
 #[test]
 fn history_is_read_oldest_first_within_its_limit() {
     let log = log_of(1000);
-    let ids = append_each(&log, (1..=10).map(|n| draft(if n % 2 == 1 { "a" } else { "b" }, "x")));
+    let ids = append_each(&log, (1..=10).map(|n| new_entry(if n % 2 == 1 { "a" } else { "b" }, "x")));
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 3), (vec![1, 3, 5], Some(5), false));
     assert_eq!(history(&log, &Start::After(ids[4].to_string()), &["a"], 3), (vec![7, 9], None, false));
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 5), (vec![1, 3, 5, 7, 9], None, false));
@@ -44,18 +44,18 @@ fn history_is_read_oldest_first_within_its_limit() {
 }
 
 #[test]
-fn history_leaves_out_what_has_expired() {
+fn history_leaves_out_expired_events() {
     let environment = TestWorld::new(2);
     let log = memory_log(&settings(100), &environment);
-    let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
-    append_each(&log, [draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
+    let brief = NewEntry { expires_at: Some(log.now() + 5), ..new_entry("a", "x") };
+    append_each(&log, [new_entry("a", "x"), brief.clone(), new_entry("a", "x"), brief]);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 2, 3, 4]);
     environment.advance(5);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 9).0, [1, 3]);
     assert_eq!(history(&log, &Start::WholeHistory, &["a"], 2), (vec![1, 3], None, false));
 }
 
-/// The newest of a channel up to an id.
+/// The newest events of a channel up to an id.
 fn newest_of(log: &Log, start: &Start, until: Option<&EventId>, count: usize) -> Vec<u64> {
     let wanted = HistoryRange { until: until.cloned(), is_newest: true, ..wanted(start, count) };
     let (offsets, next, _) = gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])));
@@ -66,7 +66,7 @@ fn newest_of(log: &Log, start: &Start, until: Option<&EventId>, count: usize) ->
 #[test]
 fn newest_events_are_those_up_to_the_end_that_is_asked_for() {
     let log = log_of(1000);
-    let ids = append_each(&log, (1..=10).map(|n| draft(if n % 2 == 1 { "a" } else { "b" }, "x")));
+    let ids = append_each(&log, (1..=10).map(|n| new_entry(if n % 2 == 1 { "a" } else { "b" }, "x")));
     let all = &Start::WholeHistory;
     assert_eq!(newest_of(&log, all, None, 2), [7, 9]);
     assert_eq!(newest_of(&log, all, None, 9), [1, 3, 5, 7, 9]);
@@ -82,8 +82,8 @@ fn newest_events_are_those_up_to_the_end_that_is_asked_for() {
 fn newest_events_count_without_those_that_have_expired() {
     let environment = TestWorld::new(2);
     let log = memory_log(&settings(100), &environment);
-    let brief = NewEntry { expires_at: Some(log.now() + 5), ..draft("a", "x") };
-    append_each(&log, [draft("a", "x"), draft("a", "x"), brief.clone(), draft("a", "x"), brief]);
+    let brief = NewEntry { expires_at: Some(log.now() + 5), ..new_entry("a", "x") };
+    append_each(&log, [new_entry("a", "x"), new_entry("a", "x"), brief.clone(), new_entry("a", "x"), brief]);
     assert_eq!(newest_of(&log, &Start::WholeHistory, None, 2), [4, 5]);
     environment.advance(5);
     assert_eq!(newest_of(&log, &Start::WholeHistory, None, 2), [2, 4]);
@@ -92,7 +92,7 @@ fn newest_events_count_without_those_that_have_expired() {
 #[test]
 fn pages_end_at_the_id_and_the_last_of_them_says_so() {
     let log = log_of(1000);
-    let ids = append_each(&log, (1..=10).map(|_| draft("a", "x")));
+    let ids = append_each(&log, (1..=10).map(|_| new_entry("a", "x")));
     let page = |start: &Start, limit| {
         let wanted = HistoryRange { until: Some(ids[5].clone()), ..wanted(start, limit) };
         gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])))
@@ -104,9 +104,9 @@ fn pages_end_at_the_id_and_the_last_of_them_says_so() {
 }
 
 #[test]
-fn end_that_the_log_does_not_know_is_told_as_a_stream_would_tell_it() {
+fn unknown_end_is_the_same_gap_as_in_a_stream() {
     let log = log_of(1000);
-    let ids = append_each(&log, (1..=3).map(|_| draft("a", "x")));
+    let ids = append_each(&log, (1..=3).map(|_| new_entry("a", "x")));
     let newest = log.newest();
     for (until, offsets, reason) in [
         (EventId::new(Epoch(1), 2, Tag(0)), vec![], "epoch"),
@@ -133,8 +133,8 @@ proptest! {
         limit in 1_usize..8,
     ) {
         let log = log_of(1000);
-        let drafts = channels.iter().map(|names| NewEntry { priority: Priority::High, ..draft(names, "x") });
-        let ids = append_each(&log, drafts);
+        let new_entries = channels.iter().map(|names| NewEntry { priority: Priority::High, ..new_entry(names, "x") });
+        let ids = append_each(&log, new_entries);
         let at = at.index(ids.len());
         let skips: Vec<Skip> = overtaken.into_iter().filter(|index| (at + 1..ids.len()).contains(index))
             .map(|index| Skip { offset: ids[index].offset, tag: ids[index].tag }).collect();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::log::{
     entry::{Entry, NewEntry},
-    fixture::{START, channel, draft, entry, keyed, seeded, subscriptions, urgent},
+    fixture::{START, channel, entry, keyed, new_entry, seeded, subscriptions, urgent},
 };
 
 impl Index {
@@ -14,16 +14,16 @@ impl Index {
     }
 }
 
-/// What the index should know, told without any index.
+/// Expected content of the index.
 #[derive(Default)]
-struct Model {
+struct ExpectedIndex {
     entries: BTreeMap<u64, (Arc<Entry>, Vec<ChannelName>)>,
     /// Per channel, the highest offset lost.
     lost: BTreeMap<ChannelName, u64>,
     released: Vec<u64>,
 }
 
-impl Model {
+impl ExpectedIndex {
     fn of<'a>(&'a self, name: &'a ChannelName) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
         self.entries.values().filter(move |(_, holders)| holders.contains(name)).map(|(entry, _)| entry)
     }
@@ -35,7 +35,7 @@ impl Model {
         self.entries.insert(entry.offset, (entry.clone(), holders));
     }
 
-    fn take_out(&mut self, name: &ChannelName, offset: u64, now: Millis, is_forgivable: bool) {
+    fn remove(&mut self, name: &ChannelName, offset: u64, now: Millis, is_forgivable: bool) {
         let entry = self.entries[&offset].0.clone();
         let is_replaced =
             entry.key.is_some() && self.of(name).any(|other| other.offset > offset && other.key == entry.key);
@@ -55,7 +55,7 @@ impl Model {
         for name in names {
             while self.of(name).count() as u64 > events_max {
                 let oldest = self.of(name).next().unwrap().offset;
-                self.take_out(name, oldest, now, true);
+                self.remove(name, oldest, now, true);
             }
         }
     }
@@ -73,14 +73,14 @@ impl Model {
                 break;
             }
             for name in holders {
-                self.take_out(&name, entry.offset, now, true);
+                self.remove(&name, entry.offset, now, true);
             }
         }
     }
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum IndexChange {
     Append { names: Vec<usize>, priority: u8, key: Option<u8>, ttl: Option<u64>, jump: u64 },
     Pass(u64),
     TrimBytes(u64),
@@ -89,7 +89,7 @@ enum Step {
     Restart,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn change() -> impl Strategy<Value = IndexChange> {
     prop_oneof![
         12 => (
             prop::collection::vec(0..6_usize, 1..4),
@@ -98,20 +98,20 @@ fn step() -> impl Strategy<Value = Step> {
             prop::option::weighted(0.3, 1..50_u64),
             prop_oneof![9 => Just(1_u64), 1 => 1..2000_u64]
         )
-            .prop_map(|(names, priority, key, ttl, jump)| Step::Append { names, priority, key, ttl, jump }),
-        3 => (1..40_u64).prop_map(Step::Pass),
-        1 => (0..3000_u64).prop_map(Step::TrimBytes),
-        1 => (0..100_u64).prop_map(Step::TrimAge),
-        1 => (0..50_usize).prop_map(Step::Lose),
-        1 => Just(Step::Restart),
+            .prop_map(|(names, priority, key, ttl, jump)| IndexChange::Append { names, priority, key, ttl, jump }),
+        3 => (1..40_u64).prop_map(IndexChange::Pass),
+        1 => (0..3000_u64).prop_map(IndexChange::TrimBytes),
+        1 => (0..100_u64).prop_map(IndexChange::TrimAge),
+        1 => (0..50_usize).prop_map(IndexChange::Lose),
+        1 => Just(IndexChange::Restart),
     ]
 }
 
 const NAMES: [&str; 6] = ["a", "a.b", "a.c", "b", "b.c.d", "z"];
 const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
-/// An index as it is after a restart: from what the checkpoint keeps, and every entry that is in a file.
-fn restarted(index: &Index, model: &Model) -> Index {
+/// An index after a restart: from the checkpoint, and every entry in a file.
+fn restarted(index: &Index, model: &ExpectedIndex) -> Index {
     let mut again = Index { bounds: index.bounds, ..Index::default() };
     again.restore_default_trim(index.default_trim().offset);
     let rows: Vec<_> = index
@@ -127,7 +127,7 @@ fn restarted(index: &Index, model: &Model) -> Index {
     again
 }
 
-fn check_same(index: &Index, model: &Model, now_names: &[ChannelName]) -> Result<(), TestCaseError> {
+fn check_same(index: &Index, model: &ExpectedIndex, now_names: &[ChannelName]) -> Result<(), TestCaseError> {
     prop_assert_eq!(index.bytes(), model.bytes());
     prop_assert_eq!(index.entries(), model.entries.len());
     prop_assert_eq!(index.above(0).collect::<Vec<_>>(), model.entries.keys().copied().collect::<Vec<_>>());
@@ -154,7 +154,7 @@ fn check_same(index: &Index, model: &Model, now_names: &[ChannelName]) -> Result
         for entry in model.of(name).filter(|entry| entry.key.is_some()) {
             let newer = model.of(name).any(|other| other.offset > entry.offset && other.key == entry.key);
             let found = row.has_newer(entry.key.as_deref().unwrap(), entry.offset);
-            // When the newest of a key was lost, those before it are no longer told apart: all are delivered.
+            // After the newest entry of a key was lost, all older ones of the key are delivered.
             prop_assert!(found == newer || (newer && lost > entry.offset), "{} {}", name, entry.offset);
         }
     }
@@ -169,47 +169,47 @@ fn check_same(index: &Index, model: &Model, now_names: &[ChannelName]) -> Result
     Ok(())
 }
 
-fn check_steps(steps: Vec<Step>, events_max: u64, bounds: IndexBounds) -> Result<(), TestCaseError> {
+fn check_steps(steps: Vec<IndexChange>, events_max: u64, bounds: IndexBounds) -> Result<(), TestCaseError> {
     let mut index = Index { bounds, ..Index::default() };
-    let mut model = Model::default();
+    let mut model = ExpectedIndex::default();
     let (mut offset, mut now) = (0, START);
     let mut released = Vec::new();
     let names: Vec<ChannelName> = NAMES.iter().map(|name| channel(name)).collect();
     for step in steps {
         match step {
-            Step::Append { names: chosen, priority, key, ttl, jump } => {
+            IndexChange::Append { names: chosen, priority, key, ttl, jump } => {
                 offset += jump;
                 let text = chosen.iter().map(|index| NAMES[*index]).collect::<Vec<_>>().join(" ");
-                let draft = NewEntry {
+                let new_entry = NewEntry {
                     priority: PRIORITIES[usize::from(priority)],
                     key: key.map(|key| key.to_string().into()),
                     expires_at: ttl.map(|ttl| now + ttl),
                     published_at: now,
-                    ..draft(&text, "data")
+                    ..new_entry(&text, "data")
                 };
-                let entry = entry(draft, offset);
+                let entry = entry(new_entry, offset);
                 index.append(&entry.meta());
                 model.append(&entry);
                 index.trim_channels(&entry.channels, events_max, now);
                 model.trim_channels(&entry.channels, events_max, now);
             }
-            Step::Pass(millis) => now += millis,
-            Step::TrimBytes(bytes_max) => {
+            IndexChange::Pass(millis) => now += millis,
+            IndexChange::TrimBytes(bytes_max) => {
                 index.trim_log(bytes_max, 0, now);
                 model.trim_log(bytes_max, 0, now);
             }
-            Step::TrimAge(age) => {
+            IndexChange::TrimAge(age) => {
                 index.trim_log(u64::MAX, now - age, now);
                 model.trim_log(u64::MAX, now - age, now);
             }
-            Step::Lose(which) => {
+            IndexChange::Lose(which) => {
                 let Some(offset) = model.entries.keys().nth(which).copied() else { continue };
                 index.mark_lost(offset);
                 for name in model.entries[&offset].1.clone() {
-                    model.take_out(&name, offset, now, false);
+                    model.remove(&name, offset, now, false);
                 }
             }
-            Step::Restart => {
+            IndexChange::Restart => {
                 released.extend(index.take_released());
                 index = restarted(&index, &model);
             }
@@ -231,31 +231,31 @@ proptest! {
     #![proptest_config(seeded(192))]
 
     #[test]
-    fn index_agrees_with_a_model(steps in prop::collection::vec(step(), 1..120), events_max in 1..8_u64) {
+    fn index_agrees_with_a_model(steps in prop::collection::vec(change(), 1..120), events_max in 1..8_u64) {
         check_steps(steps, events_max, IndexBounds::default())?;
     }
 
     #[test]
-    fn losses_of_forgotten_channels_count_for_all(steps in prop::collection::vec(step(), 1..120), rows in 0..3_usize) {
+    fn losses_of_forgotten_channels_count_for_all(steps in prop::collection::vec(change(), 1..120), rows in 0..3_usize) {
         check_steps(steps, 3, IndexBounds { empty_rows: rows, ..IndexBounds::default() })?;
     }
 }
 
-fn filled(drafts: Vec<NewEntry>) -> Index {
+fn filled(new_entries: Vec<NewEntry>) -> Index {
     let mut index = Index::default();
-    for (offset, draft) in (1..).zip(drafts) {
-        let entry = entry(draft, offset);
+    for (offset, new_entry) in (1..).zip(new_entries) {
+        let entry = entry(new_entry, offset);
         index.append(&entry.meta());
     }
     index
 }
 
 #[test]
-fn floor_is_the_highest_loss_of_the_forgotten_and_no_others_loss() {
+fn default_trim_is_the_highest_loss_of_channels_without_rows() {
     let mut index =
         Index { bounds: IndexBounds { empty_rows: 2, ..IndexBounds::default() }, ..Index::default() };
     for (offset, name) in (1..).zip(["a", "b", "c", "d", "quiet"]) {
-        let entry = entry(draft(name, "x"), offset);
+        let entry = entry(new_entry(name, "x"), offset);
         index.append(&entry.meta());
     }
     for name in ["b", "a", "c", "d"] {
@@ -264,28 +264,28 @@ fn floor_is_the_highest_loss_of_the_forgotten_and_no_others_loss() {
     assert_eq!(index.default_trim().offset, 2);
     assert_eq!(index.channel_count(), 3);
     assert_eq!(index.channel("quiet").unwrap().trim().offset, 0);
-    // A channel that comes back may be one of the forgotten.
-    let entry = entry(draft("new", "x"), 6);
+    // A channel that comes back may have lost its row.
+    let entry = entry(new_entry("new", "x"), 6);
     index.append(&entry.meta());
     assert_eq!(index.channel("new").unwrap().trim().offset, 2);
 }
 
 #[test]
 fn old_entry_of_a_quiet_channel_does_not_keep_room_for_those_behind_it() {
-    let mut index = filled(vec![draft("quiet", "x")]);
+    let mut index = filled(vec![new_entry("quiet", "x")]);
     for offset in 2..=50_000 {
-        let entry = entry(draft("busy", "x"), offset);
+        let entry = entry(new_entry("busy", "x"), offset);
         index.append(&entry.meta());
         index.trim_channels(&entry.channels, 100, START);
     }
     assert_eq!(index.entries(), 101);
     assert!(index.table.room() < 3000, "room for {}", index.table.room());
-    assert_eq!(index.tag(1), Some(entry(draft("quiet", "x"), 1).tag));
+    assert_eq!(index.tag(1), Some(entry(new_entry("quiet", "x"), 1).tag));
 }
 
 #[test]
 fn trims_after_a_serial_are_those_and_none_where_some_are_forgotten() {
-    let mut index = filled((0..10).map(|_| draft("a", "x")).collect());
+    let mut index = filled((0..10).map(|_| new_entry("a", "x")).collect());
     index.bounds.recent_trims = 3;
     let at_first = index.trim_serial();
     index.trim_channels(&[channel("a")], 8, START);
@@ -299,7 +299,8 @@ fn trims_after_a_serial_are_those_and_none_where_some_are_forgotten() {
 
 #[test]
 fn pattern_selects_the_rows_it_matches() {
-    let index = filled(["a", "a.b", "a.b.c", "ab", "a:b", "b"].iter().map(|name| draft(name, "x")).collect());
+    let index =
+        filled(["a", "a.b", "a.b.c", "ab", "a:b", "b"].iter().map(|name| new_entry(name, "x")).collect());
     let select = |text: &str| -> Vec<String> {
         let subscription = &subscriptions(&[text])[0];
         index.selected(subscription).map(|row| row.name.to_string()).collect()
@@ -326,7 +327,7 @@ fn recent_urgent_entries_are_bounded_and_ascending() {
 
 #[test]
 fn replaced_and_expired_entries_are_not_missed() {
-    let brief = NewEntry { expires_at: Some(START + 5), ..draft("c", "brief") };
+    let brief = NewEntry { expires_at: Some(START + 5), ..new_entry("c", "brief") };
     let mut index = filled(vec![keyed("a b", "k"), keyed("a", "k"), brief]);
     index.trim_log(0, 0, START + 5);
     // Newer in one channel is not newer in the other.

@@ -10,7 +10,7 @@ use tidings_protocol::{EventId, body::GapReason};
 
 use super::*;
 use crate::log::{
-    fixture::{TestDir, TestWorld, append_each, disk_log, draft, subscriptions},
+    fixture::{TestDir, TestWorld, append_each, disk_log, new_entry, subscriptions},
     replica::{OffsetLookup, Waiter},
     resume::{ResumePoint, Start},
 };
@@ -25,11 +25,11 @@ impl Waiter for Stream {
     }
 }
 
-/// A directory with the events `a` and `b`, and its log, which was not read yet.
+/// A directory with the events `a` and `b`, and its unread log.
 fn unread() -> (TestDir, Log, UnreadLog) {
     let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let (log, _) = disk_log(&LogSettings::default(), &directory, &environment);
-    append_each(&log, [draft("a", "first"), draft("b", "second")]);
+    append_each(&log, [new_entry("a", "first"), new_entry("b", "second")]);
     log.close().unwrap();
     drop(log);
     let (log, unread) = Log::begin(&LogSettings::default(), Some(directory.path()), environment).unwrap();
@@ -39,14 +39,14 @@ fn unread() -> (TestDir, Log, UnreadLog) {
 fn unsure(log: &Log, start: &Start) -> u64 {
     match log.find(start, &subscriptions(&["**"]), None) {
         OffsetLookup::Unsure(barrier) => barrier,
-        OffsetLookup::At(resume_point) => panic!("a place in a log that is not open: {resume_point:?}"),
+        OffsetLookup::At(resume_point) => panic!("a position in a log that is not open: {resume_point:?}"),
     }
 }
 
 fn found(log: &Log, start: &Start, barrier: Option<u64>) -> ResumePoint {
     match log.find(start, &subscriptions(&["**"]), barrier) {
         OffsetLookup::At(resume_point) => *resume_point,
-        OffsetLookup::Unsure(barrier) => panic!("question {barrier} of a log that is open"),
+        OffsetLookup::Unsure(barrier) => panic!("barrier {barrier} of an open log"),
     }
 }
 
@@ -65,11 +65,11 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (2, 2, None));
     log.take_over(read);
     assert_eq!(stream.0.load(Ordering::Relaxed), 3);
-    append_each(&log, [draft("a", "third")]);
+    append_each(&log, [new_entry("a", "third")]);
     let places = [0, 1, 2].map(|index| found(&log, &starts[index], Some(barriers[index])));
     assert_eq!(places.each_ref().map(|place| place.cursor), [2, 0, 0]);
     assert_eq!(places.each_ref().map(|place| place.gap.is_some()), [false, false, true]);
-    // A stream that comes now waits for nothing.
+    // A stream that opens now waits for nothing.
     assert_eq!(found(&log, &Start::Now, None).cursor, 3);
     assert!(found(&log, &after_foreign, None).gap.is_some());
     assert!(log.is_open() && log.is_synced() && log.writable().is_ok());
@@ -78,7 +78,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
 #[test]
 fn log_that_is_not_open_takes_nothing_and_is_closed_without_a_trace() {
     let (directory, log, unread) = unread();
-    assert!(matches!(log.append(vec![draft("a", "x")]), Err(StoreError::Unopened)));
+    assert!(matches!(log.append(vec![new_entry("a", "x")]), Err(StoreError::Unopened)));
     let ended = unread.read(&mut |files_read, files| {
         log.note_read(files_read, files);
         false

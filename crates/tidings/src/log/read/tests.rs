@@ -7,7 +7,7 @@ use crate::{
     log::{
         entry::NewEntry,
         fixture::{
-            TestDir, TestWorld, append_each, disk_log, draft, memory_log, seeded, subscriptions, urgent,
+            TestDir, TestWorld, append_each, disk_log, memory_log, new_entry, seeded, subscriptions, urgent,
         },
     },
 };
@@ -20,7 +20,7 @@ fn log_of(retention_events: u64) -> Log {
     memory_log(&settings(retention_events), &TestWorld::new(9))
 }
 
-/// An ask of a connection that is told of everything so far.
+/// Request of a connection that has reported all trims and transitions.
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
     let gaps_reported_to = log.state().index.trim_serial();
     ReadRequest {
@@ -116,11 +116,11 @@ proptest! {
         let settings = LogSettings { cache_bytes: case.cache_bytes, ..settings(case.retention_events) };
         let log = memory_log(&settings, &TestWorld::new(1));
         let large = "x".repeat(20_000);
-        let drafts = case.labels.iter().zip(&case.large).map(|(labels, is_large)| {
+        let new_entries = case.labels.iter().zip(&case.large).map(|(labels, is_large)| {
             let names: Vec<&str> = labels.iter().map(|label| NAMES[*label]).collect();
-            draft(&names.join(" "), if *is_large { &large } else { "x" })
+            new_entry(&names.join(" "), if *is_large { &large } else { "x" })
         });
-        for batch in drafts.collect::<Vec<_>>().chunks(7) {
+        for batch in new_entries.collect::<Vec<_>>().chunks(7) {
             log.append(batch.to_vec()).unwrap();
         }
         let asked = subscriptions(&case.asked);
@@ -130,12 +130,13 @@ proptest! {
 }
 
 #[test]
-fn pattern_of_very_many_channels_is_read_by_looking_at_every_entry() {
+fn pattern_of_very_many_channels_is_read_by_a_scan() {
     let log = log_of(1000);
     for round in 0..2 {
-        let drafts = (0..MERGED_ROWS_MAX + 10).map(|n| draft(&format!("c.{n} r{round}"), "x")).collect();
-        log.append(drafts).unwrap();
-        log.append((0..5000).map(|_| draft("other", "x")).collect()).unwrap();
+        let new_entries =
+            (0..MERGED_ROWS_MAX + 10).map(|n| new_entry(&format!("c.{n} r{round}"), "x")).collect();
+        log.append(new_entries).unwrap();
+        log.append((0..5000).map(|_| new_entry("other", "x")).collect()).unwrap();
     }
     let asked = subscriptions(&["c.*"]);
     assert_eq!(read_all(&log, &asked, 0, u64::MAX).len(), 2 * (MERGED_ROWS_MAX + 10));
@@ -145,8 +146,8 @@ fn pattern_of_very_many_channels_is_read_by_looking_at_every_entry() {
 #[test]
 fn page_is_bounded_by_bytes_and_holds_one_event_at_least() {
     let log = log_of(1000);
-    append_each(&log, (0..4).map(|_| draft("a", &"x".repeat(100 << 10))));
-    append_each(&log, [draft("a", &"x".repeat(256 << 10)), draft("a", "x")]);
+    append_each(&log, (0..4).map(|_| new_entry("a", &"x".repeat(100 << 10))));
+    append_each(&log, [new_entry("a", &"x".repeat(256 << 10)), new_entry("a", "x")]);
     let asked = subscriptions(&["a"]);
     let steps: Vec<usize> =
         (0..6).map(|cursor| page(&log, &ask(&log, &asked, cursor)).entries.len()).collect();
@@ -155,18 +156,18 @@ fn page_is_bounded_by_bytes_and_holds_one_event_at_least() {
 }
 
 #[test]
-fn loss_is_told_once_to_those_who_had_not_read_so_far() {
+fn loss_is_reported_once_to_readers_below_it() {
     let log = log_of(2);
-    append_each(&log, [draft("a", "x"), draft("b", "x"), draft("a", "x")]);
+    append_each(&log, [new_entry("a", "x"), new_entry("b", "x"), new_entry("a", "x")]);
     let asked = subscriptions(&["a", "b"]);
     let before = ask(&log, &asked, 0);
-    append_each(&log, [draft("a", "x")]);
+    append_each(&log, [new_entry("a", "x")]);
     let gaps_reported_to = log.page(&before);
     assert_eq!(gaps_reported_to.lost, BTreeSet::from(["a".to_owned()]));
     assert!(gaps_reported_to.entries.is_empty() && !gaps_reported_to.is_last);
     let after = ReadRequest { gaps_reported_to: gaps_reported_to.gaps_reported_to, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
-    // Who had read it, or reads another channel, is not told.
+    // A reader that has read it, or reads another channel, gets no report.
     assert!(log.page(&ReadRequest { cursor: 1, ..before }).lost.is_empty());
     let others = subscriptions(&["b", "c.*"]);
     assert!(
@@ -174,7 +175,7 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
             .lost
             .is_empty()
     );
-    // Who had it ahead of its turn has not lost it.
+    // A reader that has it as a skip has not lost it.
     let skips = [Skip { offset: 1, tag: Tag(0) }];
     let had = ReadRequest {
         subscriptions: &asked,
@@ -190,12 +191,12 @@ fn loss_is_told_once_to_those_who_had_not_read_so_far() {
 }
 
 #[test]
-fn loss_above_an_unstored_event_that_is_waited_for_is_told_all_the_same() {
+fn loss_above_a_transient_event_is_reported() {
     let log = log_of(2);
-    append_each(&log, (0..5).map(|_| draft("a", "x")));
+    append_each(&log, (0..5).map(|_| new_entry("a", "x")));
     let asked = subscriptions(&["a"]);
     let waiting = ReadRequest { through: 5, ..ask(&log, &asked, 5) };
-    append_each(&log, (0..5).map(|_| draft("a", "x")));
+    append_each(&log, (0..5).map(|_| new_entry("a", "x")));
     let first = log.page(&waiting);
     assert!(!first.is_last, "there is more above");
     let gaps_reported_to = if first.lost.is_empty() { first.gaps_reported_to } else { return };
@@ -204,15 +205,15 @@ fn loss_above_an_unstored_event_that_is_waited_for_is_told_all_the_same() {
 }
 
 #[test]
-fn losses_beyond_those_at_hand_are_found_by_channel() {
+fn losses_beyond_the_recent_trims_are_found_by_channel() {
     let log = log_of(1);
     log.state_mut().index.set_recent_trims_max(2);
-    append_each(&log, [draft("a", "x"), draft("b", "x"), draft("c", "x")]);
+    append_each(&log, [new_entry("a", "x"), new_entry("b", "x"), new_entry("c", "x")]);
     let asked = subscriptions(&["a", "c"]);
     let before = ask(&log, &asked, 0);
-    append_each(&log, (0..10).map(|_| draft("b", "x")));
+    append_each(&log, (0..10).map(|_| new_entry("b", "x")));
     assert!(log.page(&before).lost.is_empty());
-    append_each(&log, [draft("a", "x"), draft("b", "x"), draft("b", "x"), draft("b", "x")]);
+    append_each(&log, [new_entry("a", "x"), new_entry("b", "x"), new_entry("b", "x"), new_entry("b", "x")]);
     assert_eq!(log.page(&before).lost, BTreeSet::from(["a".to_owned()]));
     let all = subscriptions(&["*"]);
     let lost = log.page(&ReadRequest { subscriptions: &all, ..before }).lost;
@@ -238,7 +239,7 @@ fn critical_overtakes_first_then_high_each_in_order() {
     assert_eq!(steps(&log, &["a"], 0, &[], 2), [ahead(&[4, 7]), in_turn(&[1, 2, 3, 5, 6])].concat());
     assert_eq!(steps(&log, &["a"], 0, &[4, 6], 6), [ahead(&[7, 2]), in_turn(&[1, 3, 5])].concat());
     assert_eq!(steps(&log, &["a"], 0, &[], 0), in_turn(&[1, 2, 3, 4, 5, 6, 7]));
-    // Where nothing lower waits before it, an urgent event is in its turn.
+    // With no lower priority pending before it, an urgent event is in order.
     assert_eq!(steps(&log, &["a"], 5, &[], 8), [ahead(&[7]), in_turn(&[6])].concat());
     assert_eq!(steps(&log, &["a"], 6, &[], 8), in_turn(&[7]));
     assert_eq!(steps(&log, &["b"], 0, &[], 8), []);
@@ -247,7 +248,7 @@ fn critical_overtakes_first_then_high_each_in_order() {
 #[test]
 fn urgent_event_overtakes_all_that_is_pending_however_far_ahead() {
     let log = log_of(100_000);
-    log.append((0..10_000).map(|_| draft("a", "x")).collect()).unwrap();
+    log.append((0..10_000).map(|_| new_entry("a", "x")).collect()).unwrap();
     append_each(&log, [urgent("a", Priority::Critical), urgent("other", Priority::Critical)]);
     assert_eq!(steps(&log, &["a"], 0, &[], 8)[0], (10_001, true));
     assert_eq!(steps(&log, &["a"], 0, &[10_001], 7)[0], (1, false));
@@ -260,9 +261,12 @@ fn urgent_event_overtakes_all_that_is_pending_however_far_ahead() {
 fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
     let settings = LogSettings { cache_bytes: 1, ..settings(1) };
     let log = memory_log(&settings, &TestWorld::new(3));
-    append_each(&log, [draft("z", "x")]);
-    log.append((0..=MERGED_ROWS_MAX).map(|n| draft(&format!("c.{n}"), "x")).collect()).unwrap();
-    append_each(&log, [urgent("c.7", Priority::Critical), draft("c.7", "x"), urgent("c.8", Priority::High)]);
+    append_each(&log, [new_entry("z", "x")]);
+    log.append((0..=MERGED_ROWS_MAX).map(|n| new_entry(&format!("c.{n}"), "x")).collect()).unwrap();
+    append_each(
+        &log,
+        [urgent("c.7", Priority::Critical), new_entry("c.7", "x"), urgent("c.8", Priority::High)],
+    );
     let asked = subscriptions(&["**"]);
     let behind = ReadRequest { overtaking_max: 8, ..ask(&log, &asked, 0) };
     let first = page(&log, &behind);
@@ -281,7 +285,12 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
     let (log, _) = disk_log(&settings, &directory, &environment);
     append_each(
         &log,
-        [draft("a", "first"), draft("a b", "second"), draft("b", "third"), draft("a", "fourth")],
+        [
+            new_entry("a", "first"),
+            new_entry("a b", "second"),
+            new_entry("b", "third"),
+            new_entry("a", "fourth"),
+        ],
     );
     let asked = subscriptions(&["a"]);
     let before = ask(&log, &asked, 0);
@@ -299,7 +308,7 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
 #[test]
 fn superseded_is_what_is_newer_in_every_channel_of_the_reader() {
     let log = log_of(100);
-    let keyed = |names: &str, key: &str| NewEntry { key: Some(key.into()), ..draft(names, "x") };
+    let keyed = |names: &str, key: &str| NewEntry { key: Some(key.into()), ..new_entry(names, "x") };
     let both = log.append(vec![keyed("a b", "k")]).unwrap().remove(0);
     let is_superseded = |asked: &[&str]| log.is_superseded(&both, &subscriptions(asked));
     assert!(!is_superseded(&["a", "b"]));

@@ -10,7 +10,7 @@ use super::*;
 use crate::log::{
     checkpoint::LostChannels,
     fixture::{
-        TestWorld, append_each, channel, draft, keyed, memory_log, seeded, subscriptions, urgent, wanted,
+        TestWorld, append_each, channel, keyed, memory_log, new_entry, seeded, subscriptions, urgent, wanted,
     },
     read::ReadRequest,
 };
@@ -31,11 +31,11 @@ fn tag(offset: u64) -> Tag {
     Tag(offset as u32 + 0x7000)
 }
 
-fn placed(offset: u64, epoch: Epoch, draft: NewEntry) -> ReplicatedEntry {
-    ReplicatedEntry { offset, epoch, tag: tag(offset), before: Tag(0), draft }
+fn replicated(offset: u64, epoch: Epoch, new_entry: NewEntry) -> ReplicatedEntry {
+    ReplicatedEntry { offset, epoch, tag: tag(offset), before: Tag(0), draft: new_entry }
 }
 
-/// A replica of one epoch that knows its broker.
+/// A synced replica of one epoch.
 fn replica(retention_events: u64) -> Log {
     let log = Log::replica(&settings(retention_events), None, TestWorld::new(3)).unwrap();
     assert!(log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]).is_empty());
@@ -45,7 +45,7 @@ fn replica(retention_events: u64) -> Log {
 
 /// Entries on one channel.
 fn fill(log: &Log, offsets: std::ops::RangeInclusive<u64>, epoch: Epoch, name: &str) {
-    let batch = offsets.map(|offset| placed(offset, epoch, draft(name, &offset.to_string())));
+    let batch = offsets.map(|offset| replicated(offset, epoch, new_entry(name, &offset.to_string())));
     log.apply(batch.collect()).unwrap();
 }
 
@@ -53,7 +53,7 @@ fn id(epoch: Epoch, offset: u64) -> EventId {
     EventId::new(epoch, offset, tag(offset))
 }
 
-/// Reason, channels and cursor of who resumes.
+/// Gap reason, channels and cursor of a resumed stream.
 fn resume(log: &Log, id: &EventId, asked: &[&str]) -> (Option<GapReason>, Vec<String>, u64) {
     let resume_point = log.resume(&Start::After(id.to_string()), &subscriptions(asked));
     let (reason, channels) =
@@ -75,32 +75,32 @@ fn kept(log: &Log, asked: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn entries_are_placed_in_order_without_holes_and_what_is_held_is_passed_over() {
+fn entries_are_applied_in_order_without_holes_and_held_ones_are_ignored() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
-    let overlap = (3..=7).map(|offset| placed(offset, FIRST, draft("a", "x"))).collect();
+    let overlap = (3..=7).map(|offset| replicated(offset, FIRST, new_entry("a", "x"))).collect();
     let new: Vec<u64> = log.apply(overlap).unwrap().iter().map(|entry| entry.offset).collect();
     assert_eq!(new, [6, 7]);
-    let hole = vec![placed(8, FIRST, draft("a", "x")), placed(10, FIRST, draft("a", "x"))];
+    let hole = vec![replicated(8, FIRST, new_entry("a", "x")), replicated(10, FIRST, new_entry("a", "x"))];
     assert!(matches!(log.apply(hole), Err(ApplyError::MissingBefore { expected: 9, got: 10 })));
-    let foreign = vec![placed(8, FIRST, draft("a", "x")), placed(9, SECOND, draft("a", "x"))];
+    let foreign = vec![replicated(8, FIRST, new_entry("a", "x")), replicated(9, SECOND, new_entry("a", "x"))];
     let refused = log.apply(foreign);
     assert!(matches!(refused, Err(ApplyError::UnknownEpoch { offset: 9, epoch: SECOND })));
-    let other = ReplicatedEntry { tag: Tag(1), ..placed(6, FIRST, draft("a", "x")) };
-    let diverged = log.apply(vec![other, placed(8, FIRST, draft("a", "x"))]);
+    let other = ReplicatedEntry { tag: Tag(1), ..replicated(6, FIRST, new_entry("a", "x")) };
+    let diverged = log.apply(vec![other, replicated(8, FIRST, new_entry("a", "x"))]);
     assert!(matches!(diverged, Err(ApplyError::Diverged { offset: 6 })));
     assert_eq!((log.head(), kept(&log, &["a"])), (id(FIRST, 7), (1..=7).collect()));
 }
 
 #[test]
-fn an_idempotency_key_is_the_brokers_business() {
+fn idempotency_keys_are_left_to_the_broker() {
     let log = replica(100);
-    log.apply(vec![placed(1, FIRST, crate::log::fixture::idempotent("a", "once"))]).unwrap();
+    log.apply(vec![replicated(1, FIRST, crate::log::fixture::idempotent("a", "once"))]).unwrap();
     assert_eq!(log.usage().idempotency_keys, 0);
 }
 
 #[test]
-fn who_resumes_below_the_oldest_entry_of_the_broker_is_told() {
+fn resume_below_the_oldest_entry_of_the_broker_is_a_gap() {
     let log = replica(100);
     log.reset_to(41, Tag(0));
     assert_eq!(log.head().offset, 40);
@@ -114,7 +114,7 @@ fn who_resumes_below_the_oldest_entry_of_the_broker_is_told() {
 }
 
 #[test]
-fn what_the_broker_let_go_before_it_came_here_is_lost_in_every_channel() {
+fn entries_that_the_broker_removed_too_early_are_lost_in_every_channel() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
     let (transitions_applied, asked) = (log.state().transitions.serial(), subscriptions(&["a", "quiet"]));
@@ -153,7 +153,7 @@ fn ids_of_an_ended_epoch_are_good_up_to_its_end_and_lossless_epochs_are_no_gap()
 }
 
 #[test]
-fn a_loss_is_told_to_those_whose_channels_it_names() {
+fn a_loss_is_reported_to_readers_of_its_channels() {
     let log = replica(100);
     fill(&log, 1..=4, FIRST, "a");
     let lost = LostChannels::Channels(vec!["a".into(), "b.x".into()]);
@@ -166,7 +166,7 @@ fn a_loss_is_told_to_those_whose_channels_it_names() {
     assert_eq!(resume(&log, &id(FIRST, 2), &["a", "c"]), gap(GapReason::Epoch, &["a"], 2));
     assert_eq!(resume(&log, &id(FIRST, 2), &["b.*"]), gap(GapReason::Epoch, &["b.x"], 6));
     assert_eq!(resume(&log, &id(FIRST, 2), &["c", "b.y"]), good(2));
-    assert_eq!(resume(&log, &id(SECOND, 4), &["a"]), good(4), "it was told already");
+    assert_eq!(resume(&log, &id(SECOND, 4), &["a"]), good(4), "it was reported already");
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 6, LostChannels::All)]);
     assert_eq!(resume(&log, &id(FIRST, 2), &["c"]), gap(GapReason::Epoch, &["c"], 6));
 }
@@ -187,21 +187,22 @@ fn rows_stay_readable() {
 }
 
 #[test]
-fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
+fn a_truncated_tail_leaves_no_trace() {
     let log = replica(3);
     let twin = replica(3);
     let batch = |offsets: std::ops::RangeInclusive<u64>| -> Vec<ReplicatedEntry> {
-        let draft_of = |offset: u64| match offset % 4 {
+        let new_entry_of = |offset: u64| match offset % 4 {
             0 => keyed("a b", "k"),
             1 => urgent("a", Priority::Critical),
-            2 => draft("b c", "x"),
-            _ => draft("c", "x"),
+            2 => new_entry("b c", "x"),
+            _ => new_entry("c", "x"),
         };
-        offsets.map(|offset| placed(offset, FIRST, draft_of(offset))).collect()
+        offsets.map(|offset| replicated(offset, FIRST, new_entry_of(offset))).collect()
     };
     log.apply(batch(1..=7)).unwrap();
     twin.apply(batch(1..=7)).unwrap();
-    let later = vec![placed(8, FIRST, keyed("d", "k")), placed(9, FIRST, urgent("d", Priority::High))];
+    let later =
+        vec![replicated(8, FIRST, keyed("d", "k")), replicated(9, FIRST, urgent("d", Priority::High))];
     log.apply(later).unwrap();
     let dropped: Vec<u64> = log.truncate_after(7).iter().map(|entry| entry.offset).collect();
     assert_eq!(dropped, [8, 9]);
@@ -227,9 +228,9 @@ fn an_end_that_is_cut_off_is_as_if_it_had_never_been() {
 }
 
 #[test]
-fn an_older_event_of_a_key_is_its_newest_again_when_the_newer_is_cut_off() {
+fn an_older_event_of_a_key_is_its_newest_again_after_truncation() {
     let log = replica(100);
-    log.apply((1..=3).map(|offset| placed(offset, FIRST, keyed("a", "k"))).collect()).unwrap();
+    log.apply((1..=3).map(|offset| replicated(offset, FIRST, keyed("a", "k"))).collect()).unwrap();
     log.truncate_after(2);
     let state = log.state();
     let row = state.index.channel("a").unwrap();
@@ -237,13 +238,13 @@ fn an_older_event_of_a_key_is_its_newest_again_when_the_newer_is_cut_off() {
 }
 
 #[test]
-fn trims_of_an_end_that_was_cut_off_do_not_speak_of_what_takes_its_place() {
+fn trims_of_a_truncated_tail_do_not_apply_to_later_entries() {
     let log = replica(2);
     fill(&log, 1..=10, FIRST, "a");
     assert_eq!(log.truncate_after(4).len(), 2, "the others had been trimmed");
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 4, LostChannels::All)]);
-    let again =
-        (5..=6).map(|offset| ReplicatedEntry { tag: Tag(9), ..placed(offset, SECOND, draft("a", "x")) });
+    let again = (5..=6)
+        .map(|offset| ReplicatedEntry { tag: Tag(9), ..replicated(offset, SECOND, new_entry("a", "x")) });
     log.apply(again.collect()).unwrap();
     assert_eq!(kept(&log, &["a"]), [5, 6]);
     assert_eq!(resume(&log, &EventId::new(SECOND, 4, Tag(0)), &["a"]), good(4));
@@ -251,7 +252,7 @@ fn trims_of_an_end_that_was_cut_off_do_not_speak_of_what_takes_its_place() {
 }
 
 #[test]
-fn an_epoch_that_began_below_the_head_cuts_off_what_is_above() {
+fn an_epoch_that_began_below_the_head_truncates_the_tail() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
     let rows = vec![row(FIRST, 0, LostChannels::None), row(SECOND, 3, LostChannels::None)];
@@ -268,7 +269,7 @@ fn barrier(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
 }
 
 #[test]
-fn nobody_has_a_place_before_the_broker_was_asked() {
+fn no_stream_has_a_position_before_the_first_barrier() {
     let log = Log::replica(&settings(100), None, TestWorld::new(3)).unwrap();
     assert!(!log.is_synced());
     assert_eq!(barrier(&log, &Start::Now, None), Some(1));
@@ -280,13 +281,13 @@ fn nobody_has_a_place_before_the_broker_was_asked() {
     let begun = log.begin_barrier();
     log.mark_disconnected();
     log.complete_barrier(begun);
-    assert_eq!(barrier(&log, &Start::Now, None), Some(3), "that question began before");
+    assert_eq!(barrier(&log, &Start::Now, None), Some(3), "that barrier began before");
     log.complete_barrier(log.begin_barrier());
     assert_eq!(barrier(&log, &Start::Now, None), None);
 }
 
 #[test]
-fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
+fn ids_that_the_broker_may_know_wait_for_a_later_barrier() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
     let with_skip = EventId { skips: vec![Skip { offset: 6, tag: tag(6) }], ..id(FIRST, 4) };
@@ -318,7 +319,7 @@ fn ids_that_may_be_good_elsewhere_wait_for_a_question_that_begins_after_them() {
 const NAMES: [&str; 5] = ["a", "b", "c.x", "c.y", "d:z"];
 const ASKED: [&[&str]; 5] = [&["a"], &["a", "b"], &["c.*"], &["**"], &["never", "d:*"]];
 
-fn any_draft() -> impl Strategy<Value = NewEntry> {
+fn any_new_entry() -> impl Strategy<Value = NewEntry> {
     let names = prop::sample::subsequence(NAMES.to_vec(), 1..=3);
     let priority = prop_oneof![5 => Just(Priority::Normal), 1 => Just(Priority::High)];
     (names, priority, prop::option::weighted(0.3, 0_u8..3), 0_usize..200).prop_map(
@@ -326,12 +327,12 @@ fn any_draft() -> impl Strategy<Value = NewEntry> {
             channels: names.into_iter().map(channel).collect(),
             key: key.map(|key| key.to_string().into()),
             priority,
-            ..draft("a", &"x".repeat(padding))
+            ..new_entry("a", &"x".repeat(padding))
         },
     )
 }
 
-/// Reads as a connection does: what it is sent and told, by page.
+/// Reads like a connection: entries with the reported losses of their page.
 fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<(u64, BTreeSet<String>)> {
     let asked = subscriptions(asked);
     let resume_point = log.resume(start, &asked);
@@ -363,17 +364,17 @@ proptest! {
 
     #[test]
     fn a_replica_answers_as_the_log_that_it_follows(
-        drafts in prop::collection::vec(any_draft(), 1..90),
+        new_entries in prop::collection::vec(any_new_entry(), 1..90),
         batches in prop::collection::vec((1_u64..20, 0_u64..10), 1..60),
         retention_events in prop_oneof![Just(1000_u64), 1_u64..30],
         rewinds in prop::collection::vec((0_usize..60, 1_u64..12), 0..4),
     ) {
         let environment = TestWorld::new(8);
         let log = memory_log(&settings(1000), &environment);
-        let ids = append_each(&log, drafts.clone());
+        let ids = append_each(&log, new_entries.clone());
         let epoch = log.newest();
         let lone = memory_log(&settings(retention_events), &TestWorld::new(8));
-        append_each(&lone, drafts.clone());
+        append_each(&lone, new_entries.clone());
         let twin = Log::replica(&settings(retention_events), None, environment).unwrap();
         twin.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
         let of = |offset: u64| {
@@ -383,12 +384,11 @@ proptest! {
                 epoch,
                 tag: ids[at].tag,
                 before: Tag(0),
-                draft: drafts[at].clone(),
+                draft: new_entries[at].clone(),
             }
         };
-        let last = drafts.len() as u64;
-        // Batches overlap what is held already; now and then the end is cut off and comes again, but never below what
-        // was trimmed, which does not come back.
+        let last = new_entries.len() as u64;
+        // Batches overlap held entries. Sometimes the tail is truncated and applied again, but never below a trim.
         for (number, (count, overlap)) in batches.iter().cycle().enumerate() {
             let head = twin.head().offset;
             if head == last {

@@ -8,20 +8,20 @@ use crate::{
     log::{
         Log,
         entry::NewEntry,
-        fixture::{TestDir, TestWorld, append_each, disk_log, draft, keyed, memory_log, subscriptions},
+        fixture::{TestDir, TestWorld, append_each, disk_log, keyed, memory_log, new_entry, subscriptions},
     },
 };
 
-/// What a stream is told when it begins.
+/// Gap and position of a stream at its begin.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct StreamBegin {
     reason: Option<GapReason>,
     channels: Vec<String>,
     cursor: u64,
     skips: Vec<u64>,
 }
 
-fn resume(log: &Log, id: &str, asked: &[&str]) -> Told {
+fn resume(log: &Log, id: &str, asked: &[&str]) -> StreamBegin {
     let resume_point = log.resume(&Start::After(id.to_owned()), &subscriptions(asked));
     let (reason, channels) = match resume_point.gap {
         Some(gap) => {
@@ -36,16 +36,16 @@ fn resume(log: &Log, id: &str, asked: &[&str]) -> Told {
     let mut position = log.id_at(resume_point.cursor, resume_point.tag);
     position.skips = resume_point.skips;
     assert_eq!(position.to_string().parse::<EventId>().as_ref(), Ok(&position));
-    Told { reason, channels, cursor: resume_point.cursor, skips }
+    StreamBegin { reason, channels, cursor: resume_point.cursor, skips }
 }
 
-fn good(cursor: u64) -> Told {
-    Told { reason: None, channels: Vec::new(), cursor, skips: Vec::new() }
+fn good(cursor: u64) -> StreamBegin {
+    StreamBegin { reason: None, channels: Vec::new(), cursor, skips: Vec::new() }
 }
 
-fn gap(reason: GapReason, channels: &[&str], cursor: u64) -> Told {
+fn gap(reason: GapReason, channels: &[&str], cursor: u64) -> StreamBegin {
     let channels = channels.iter().map(ToString::to_string).collect();
-    Told { reason: Some(reason), channels, cursor, skips: Vec::new() }
+    StreamBegin { reason: Some(reason), channels, cursor, skips: Vec::new() }
 }
 
 fn environment() -> Arc<TestWorld> {
@@ -56,10 +56,10 @@ fn settings(retention_events: u64) -> LogSettings {
     LogSettings { retention_events, ..LogSettings::default() }
 }
 
-/// Ten events, by turns on `a` and `b`.
+/// Ten events, alternately on `a` and `b`.
 fn ten(retention_events: u64) -> (Log, Vec<EventId>) {
     let log = memory_log(&settings(retention_events), &environment());
-    let ids = append_each(&log, (1..=10).map(|n| draft(if n % 2 == 1 { "a" } else { "b" }, "x")));
+    let ids = append_each(&log, (1..=10).map(|n| new_entry(if n % 2 == 1 { "a" } else { "b" }, "x")));
     (log, ids)
 }
 
@@ -97,7 +97,7 @@ fn tag_of_another_event_gets_all_that_is_kept() {
         let diverged = EventId::new(log.newest(), offset, tag);
         assert_eq!(resume(&log, &diverged.to_string(), &["a"]), gap(GapReason::Diverged, &["a"], 0));
     }
-    // Where no event is known, no tag is compared.
+    // The tag of an unknown event is not compared.
     assert_eq!(resume(&log, &EventId::new(log.newest(), 5, Tag(0)).to_string(), &["a"]), good(5));
 }
 
@@ -113,8 +113,10 @@ fn malformed_id_goes_on_from_now() {
 #[test]
 fn trimmed_channels_are_named_and_no_others() {
     let log = memory_log(&settings(2), &environment());
-    let ids =
-        append_each(&log, ["a", "a", "b", "a", "a", "c", "a b c", "b", "b"].map(|names| draft(names, "x")));
+    let ids = append_each(
+        &log,
+        ["a", "a", "b", "a", "a", "c", "a b c", "b", "b"].map(|names| new_entry(names, "x")),
+    );
     let trimmed = |channels: &[&str], cursor| gap(GapReason::Trimmed, channels, cursor);
     let at = |offset: usize| ids[offset - 1].to_string();
     // a keeps 5 and 7 and lost up to 4; b keeps 8 and 9 and lost up to 7; c keeps 6 and 7.
@@ -140,12 +142,12 @@ fn replaced_and_expired_events_are_no_gap() {
     let start = log.head().to_string();
     append_each(&log, [keyed("a", "k"), keyed("a", "k")]);
     assert_eq!(resume(&log, &start, &["a"]), good(0));
-    let brief = NewEntry { expires_at: Some(log.now() + 10), ..draft("b", "x") };
+    let brief = NewEntry { expires_at: Some(log.now() + 10), ..new_entry("b", "x") };
     append_each(&log, [brief]);
     environment.advance(11);
-    append_each(&log, [draft("b", "x")]);
+    append_each(&log, [new_entry("b", "x")]);
     assert_eq!(resume(&log, &start, &["b"]), good(0));
-    append_each(&log, [draft("b", "x")]);
+    append_each(&log, [new_entry("b", "x")]);
     assert_eq!(resume(&log, &start, &["b"]), gap(GapReason::Trimmed, &["b"], 4));
 }
 
@@ -155,16 +157,16 @@ fn with_skips(id: &EventId, skips: &[(u64, Tag)]) -> String {
 }
 
 #[test]
-fn skip_is_judged_as_a_cursor_of_its_own() {
+fn skip_is_checked_as_a_cursor_of_its_own() {
     let (log, ids) = ten(100);
     let tag = |offset: usize| ids[offset - 1].tag;
     let good_skips = with_skips(&ids[1], &[(5, tag(5)), (9, tag(9))]);
-    assert_eq!(resume(&log, &good_skips, &["a"]), Told { skips: vec![5, 9], ..good(2) });
+    assert_eq!(resume(&log, &good_skips, &["a"]), StreamBegin { skips: vec![5, 9], ..good(2) });
     let ahead = with_skips(&ids[1], &[(5, tag(5)), (11, tag(9))]);
-    let expected = Told { skips: vec![5], ..gap(GapReason::Ahead, &["a"], 2) };
+    let expected = StreamBegin { skips: vec![5], ..gap(GapReason::Ahead, &["a"], 2) };
     assert_eq!(resume(&log, &ahead, &["a"]), expected);
     let differs = with_skips(&ids[1], &[(5, tag(4)), (9, tag(9))]);
-    let expected = Told { skips: vec![9], ..gap(GapReason::Diverged, &["a"], 2) };
+    let expected = StreamBegin { skips: vec![9], ..gap(GapReason::Diverged, &["a"], 2) };
     assert_eq!(resume(&log, &differs, &["a"]), expected);
     let from_foreign = EventId { epoch: Epoch(3), ..good_skips.parse().unwrap() };
     assert_eq!(resume(&log, &from_foreign.to_string(), &["a"]), gap(GapReason::Epoch, &["a"], 0));
@@ -175,7 +177,10 @@ fn skips_that_the_cursor_passes_over_a_gap_are_left_out() {
     let (log, ids) = ten(2);
     // a keeps 7 and 9.
     let id = with_skips(&ids[0], &[(3, ids[2].tag), (9, ids[8].tag)]);
-    assert_eq!(resume(&log, &id, &["a"]), Told { skips: vec![9], ..gap(GapReason::Trimmed, &["a"], 6) });
+    assert_eq!(
+        resume(&log, &id, &["a"]),
+        StreamBegin { skips: vec![9], ..gap(GapReason::Trimmed, &["a"], 6) }
+    );
 }
 
 #[test]
@@ -206,7 +211,7 @@ fn history_begins_before_the_newest_events_of_all_channels() {
     assert_eq!(begin(Start::WholeHistory, &["none"]), 10);
     assert_eq!(begin(Start::Now, &["a"]), 10);
     // An event on several channels counts once.
-    append_each(&log, [draft("a b", "x"), draft("a b", "x")]);
+    append_each(&log, [new_entry("a b", "x"), new_entry("a b", "x")]);
     assert_eq!(begin(Start::History(2), &["a", "b"]), 10);
 }
 
@@ -218,13 +223,13 @@ fn ids_of_earlier_epochs_are_as_good_as_new() {
     for _ in 0..3 {
         let (log, recovered) = disk_log(&settings(100), &directory, &environment);
         assert_eq!(recovered.lost, None);
-        ids.extend(append_each(&log, [draft("a", "x"), draft("b", "x")]));
+        ids.extend(append_each(&log, [new_entry("a", "x"), new_entry("b", "x")]));
         ids.push(log.head());
     }
     let (log, _) = disk_log(&settings(100), &directory, &environment);
     for id in &ids {
         assert_eq!(resume(&log, &id.to_string(), &["a", "b"]), good(id.offset));
-        // Above its own end an id is ahead, however far the log has come since.
+        // An id above the end of its epoch is ahead, however long the log is.
         let above = EventId { offset: id.offset + 2, ..id.clone() };
         let end = id.offset.div_ceil(2) * 2;
         let expected = gap(GapReason::Ahead, &["a", "b"], end);
@@ -234,11 +239,11 @@ fn ids_of_earlier_epochs_are_as_good_as_new() {
 }
 
 #[test]
-fn lossy_start_is_told_to_everyone_once() {
+fn lossy_start_is_reported_once_to_each_client() {
     let directory = TestDir::new();
     let environment = environment();
     let (log, _) = disk_log(&settings(100), &directory, &environment);
-    let ids = append_each(&log, (0..4).map(|_| draft("a", "x")));
+    let ids = append_each(&log, (0..4).map(|_| new_entry("a", "x")));
     drop(log);
     std::fs::write(
         directory.path().join("run.json"),
@@ -257,7 +262,7 @@ fn lossy_start_is_told_to_everyone_once() {
         let resumed = EventId::new(log.newest(), gaps_reported_to.cursor, Tag(0)).to_string();
         assert_eq!(resume(&log, &resumed, &["a"]), good(gaps_reported_to.cursor));
     }
-    let after = append_each(&log, [draft("a", "x")]);
+    let after = append_each(&log, [new_entry("a", "x")]);
     drop(log);
     let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert_eq!(recovered.lost, None);
@@ -270,7 +275,7 @@ fn gap_of_very_many_channels_names_what_was_asked() {
     let log = memory_log(&settings(1), &environment());
     let start = log.head().to_string();
     for _ in 0..2 {
-        append_each(&log, (0..=GAP_CHANNELS_MAX).map(|n| draft(&format!("c.{n}"), "x")));
+        append_each(&log, (0..=GAP_CHANNELS_MAX).map(|n| new_entry(&format!("c.{n}"), "x")));
     }
     assert_eq!(resume(&log, &start, &["c.*"]).channels, ["c.*"]);
     assert_eq!(resume(&log, &start, &["c.7", "c.8"]).channels, ["c.7", "c.8"]);

@@ -8,10 +8,10 @@ use super::record::{self, RECORD_HEADER_BYTES};
 
 const NEWEST: Epoch = Epoch(7);
 
-/// Reads bytes as a record, once as they stand, and once as the payload of a record with a true checksum.
+/// Reads bytes as a record, and as the payload of a record with a valid checksum.
 ///
 /// # Panics
-/// Where the ways to read it differ, or what was read does not survive being written and read again.
+/// If the ways to read it differ, or if the record is not the same after it is written and read again.
 pub fn record(bytes: &[u8]) {
     agree(bytes);
     let _ = record::decode_batch_header(bytes);
@@ -33,7 +33,7 @@ fn agree(bytes: &[u8]) {
     assert_eq!(text.event, entry.event.as_ref().map(|name| name.as_str()));
     assert_eq!(text.is_plain, entry.is_plain());
     let written = record::encode_batch(&[Arc::new(entry)], 0);
-    let (batch, places) = written.expect("what was read can be written");
+    let (batch, places) = written.expect("a record that was read can be written");
     let again = &batch[places[0].position as usize..][..places[0].bytes as usize];
     let known_bits = again.len() == length && again != &bytes[..length];
     assert!(

@@ -111,20 +111,20 @@ pub(crate) fn copy_batch(
 ) -> Result<(Vec<u8>, Vec<RecordPosition>), StoreError> {
     let mut out = vec![0; BATCH_HEADER_BYTES];
     let mut places = Vec::with_capacity(records.len());
-    for placed in records {
+    for record in records {
         let start = out.len();
-        out.resize(start + placed.bytes as usize, 0);
-        let damaged = |fault: String| StoreError::Damaged { offset: placed.offset, fault };
-        file.read_exact_at(&mut out[start..], u64::from(placed.position))
+        out.resize(start + record.bytes as usize, 0);
+        let damaged = |fault: String| StoreError::Damaged { offset: record.offset, fault };
+        file.read_exact_at(&mut out[start..], u64::from(record.position))
             .map_err(|error| damaged(error.to_string()))?;
         let (payload, _) = checked_payload(&out[start..]).map_err(damaged)?;
         match FieldReader(payload).u64() {
-            Some(offset) if offset == placed.offset => {}
+            Some(offset) if offset == record.offset => {}
             other => return Err(damaged(format!("event {other:?} stands in its place"))),
         }
-        places.push(RecordPosition { position: position_at(position, start)?, ..*placed });
+        places.push(RecordPosition { position: position_at(position, start)?, ..*record });
     }
-    let first = records.first().map_or(0, |placed| placed.offset);
+    let first = records.first().map_or(0, |record| record.offset);
     write_batch_header(&mut out, records.len(), first)?;
     Ok((out, places))
 }
@@ -313,7 +313,7 @@ impl Decoded<'_> {
             Some(event) => Some(EventName::parse(event).ok()?),
             None => None,
         };
-        let draft = NewEntry {
+        let new_entry = NewEntry {
             channels: self.channels,
             event,
             data: self.data.into(),
@@ -323,7 +323,7 @@ impl Decoded<'_> {
             expires_at: self.expires_at,
             idempotency: self.idempotency,
         };
-        Some(Entry::new(draft, self.offset, self.epoch, self.tag, newest))
+        Some(Entry::new(new_entry, self.offset, self.epoch, self.tag, newest))
     }
 }
 

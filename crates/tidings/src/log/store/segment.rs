@@ -148,13 +148,13 @@ pub(crate) fn scan(
     let mut at = HEADER_BYTES as usize;
     let mut skipped_from = None;
     while at < bytes.len() {
-        let expected = scan.places.last().map_or(header.first, |placed| placed.offset + 1);
+        let expected = scan.places.last().map_or(header.first, |record| record.offset + 1);
         let may_jump = header.last.is_some() || skipped_from.is_some();
         let offsets = Expected { next: expected, last_max: header.first.saturating_add(SPAN_MAX), may_jump };
         match read_batch(&bytes, at, offsets, names) {
             Some((entries, places, next)) => {
-                let filings = entries.iter().zip(&places).map(|(entry, placed)| entry.meta(placed.bytes));
-                filings.for_each(|meta| on_entry(&meta));
+                let metas = entries.iter().zip(&places).map(|(entry, record)| entry.meta(record.bytes));
+                metas.for_each(|meta| on_entry(&meta));
                 scan.places.extend(places);
                 scan.has_hole |= skipped_from.take().is_some();
                 at = next;
@@ -279,10 +279,10 @@ fn copy_records(
     let mut bytes = HEADER_BYTES;
     let mut places = Vec::with_capacity(kept.len());
     for chunk in kept.chunks(BATCH_RECORDS) {
-        let (batch, placed) = record::copy_batch(old, chunk, bytes)?;
+        let (batch, copied) = record::copy_batch(old, chunk, bytes)?;
         file.write_all_at(&batch, bytes).map_err(StoreError::NotStored)?;
         bytes += batch.len() as u64;
-        places.extend(placed);
+        places.extend(copied);
     }
     file.sync_data().map_err(StoreError::NotStored)?;
     Ok((file, places, bytes))

@@ -10,7 +10,7 @@ use super::{
 use crate::log::{
     checkpoint::Checkpoint,
     entry::{Entry, NewEntry},
-    fixture::{START, TestDir, draft, entry, idempotent},
+    fixture::{START, TestDir, entry, idempotent, new_entry},
 };
 
 /// Runs a case against a store in memory and one on disk with files so small that every case fills several.
@@ -48,29 +48,29 @@ fn check_read(store: &dyn Store, entries: &[Arc<Entry>]) {
 fn rich() -> Vec<NewEntry> {
     let texts =
         ["", "plain", "a\nb", "a\rb", "a\r\nb", "\n", "\r", "\r\n\r\n", "\n\n", "end\n", "ünï 🌊", "TDB1"];
-    let mut drafts: Vec<NewEntry> = texts.iter().map(|text| draft("a", text)).collect();
-    drafts.extend(
+    let mut new_entries: Vec<NewEntry> = texts.iter().map(|text| new_entry("a", text)).collect();
+    new_entries.extend(
         texts
             .iter()
-            .map(|text| NewEntry { event: Some(EventName::parse("ev").unwrap()), ..draft("b", text) }),
+            .map(|text| NewEntry { event: Some(EventName::parse("ev").unwrap()), ..new_entry("b", text) }),
     );
-    drafts.push(draft("a", &"x".repeat(256 << 10)));
-    drafts.push(draft(&(0..200).map(|n| format!("many.{n}")).collect::<Vec<_>>().join(" "), "many"));
-    drafts.push(NewEntry { key: Some("k".repeat(255).into()), ..draft("a", "keyed") });
-    drafts.push(NewEntry { expires_at: Some(START + 1), ..draft("a", "brief") });
-    drafts.push(idempotent(&"n".repeat(200), &"i".repeat(255)));
+    new_entries.push(new_entry("a", &"x".repeat(256 << 10)));
+    new_entries.push(new_entry(&(0..200).map(|n| format!("many.{n}")).collect::<Vec<_>>().join(" "), "many"));
+    new_entries.push(NewEntry { key: Some("k".repeat(255).into()), ..new_entry("a", "keyed") });
+    new_entries.push(NewEntry { expires_at: Some(START + 1), ..new_entry("a", "brief") });
+    new_entries.push(idempotent(&"n".repeat(200), &"i".repeat(255)));
     for priority in [Priority::Low, Priority::High, Priority::Critical] {
-        drafts.push(NewEntry {
+        new_entries.push(NewEntry {
             priority,
             event: Some(EventName::parse("event: x").unwrap()),
-            ..draft("a b", "p")
+            ..new_entry("a b", "p")
         });
     }
-    drafts
+    new_entries
 }
 
-fn entries(first: u64, drafts: Vec<NewEntry>) -> Vec<Arc<Entry>> {
-    (first..).zip(drafts).map(|(offset, draft)| entry(draft, offset)).collect()
+fn entries(first: u64, new_entries: Vec<NewEntry>) -> Vec<Arc<Entry>> {
+    (first..).zip(new_entries).map(|(offset, new_entry)| entry(new_entry, offset)).collect()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn every_field_is_read_back_as_it_was_appended() {
 fn unknown_offsets_are_none() {
     check_store(&|store| {
         assert!(store.read(&[0, 1, u64::MAX], Epoch(1)).unwrap().iter().all(Option::is_none));
-        store.append(&entries(1, vec![draft("a", "x")])).unwrap();
+        store.append(&entries(1, vec![new_entry("a", "x")])).unwrap();
         let read = store.read(&[0, 1, 2, u64::MAX], Epoch(1)).unwrap();
         assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, false]);
     });
@@ -98,7 +98,7 @@ fn unknown_offsets_are_none() {
 #[test]
 fn reads_keep_the_order_that_was_asked() {
     check_store(&|store| {
-        store.append(&entries(1, (0..100).map(|n| draft("a", &n.to_string())).collect())).unwrap();
+        store.append(&entries(1, (0..100).map(|n| new_entry("a", &n.to_string())).collect())).unwrap();
         let asked = [70, 3, 3, 99, 1];
         let read = store.read(&asked, Epoch(1)).unwrap();
         assert_eq!(read.iter().map(|entry| entry.as_ref().unwrap().offset).collect::<Vec<_>>(), asked);
@@ -108,7 +108,7 @@ fn reads_keep_the_order_that_was_asked() {
 #[test]
 fn released_entries_are_gone_and_the_others_stay() {
     check_store(&|store| {
-        let all: Vec<_> = (1..=400).map(|offset| entry(draft("a", &"x".repeat(50)), offset)).collect();
+        let all: Vec<_> = (1..=400).map(|offset| entry(new_entry("a", &"x".repeat(50)), offset)).collect();
         all.chunks(3).for_each(|batch| store.append(batch).unwrap());
         let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|entry| entry.offset % 40 != 0);
         let gone: Vec<u64> = gone.iter().map(|entry| entry.offset).collect();
@@ -121,7 +121,7 @@ fn released_entries_are_gone_and_the_others_stay() {
             assert!(store.read(&gone, Epoch(1)).unwrap().iter().all(Option::is_none));
             check_read(store, &kept);
         }
-        store.append(&entries(401, vec![draft("a", "after")])).unwrap();
+        store.append(&entries(401, vec![new_entry("a", "after")])).unwrap();
         assert!(store.read(&[401], Epoch(1)).unwrap()[0].is_some());
         store.release(&kept.iter().map(|entry| entry.offset).collect::<Vec<_>>());
         store.maintain(&|_| Checkpoint::default()).unwrap();
@@ -132,8 +132,8 @@ fn released_entries_are_gone_and_the_others_stay() {
 #[test]
 fn offsets_may_jump() {
     check_store(&|store| {
-        store.append(&[entry(draft("a", "1"), 1)]).unwrap();
-        store.append(&[entry(draft("a", "9"), 9), entry(draft("a", "12"), 12)]).unwrap();
+        store.append(&[entry(new_entry("a", "1"), 1)]).unwrap();
+        store.append(&[entry(new_entry("a", "9"), 9), entry(new_entry("a", "12"), 12)]).unwrap();
         let read = store.read(&[1, 2, 9, 10, 12], Epoch(1)).unwrap();
         assert_eq!(read.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true, false, true]);
     });
@@ -142,7 +142,7 @@ fn offsets_may_jump() {
 #[test]
 fn frames_are_written_for_the_epoch_that_is_asked() {
     check_store(&|store| {
-        store.append(&[entry(draft("a", "1"), 1)]).unwrap();
+        store.append(&[entry(new_entry("a", "1"), 1)]).unwrap();
         let frame = store.read(&[1], Epoch(9)).unwrap()[0].as_ref().unwrap().frame(Epoch(9), &[]);
         assert!(String::from_utf8_lossy(&frame).contains("id: 0000000000000009-1-"), "{frame:?}");
     });

@@ -1,4 +1,4 @@
-//! The log in every order of its threads: one appends, others read, count and trim.
+//! The log in every order of threads that append, read, count and trim.
 
 use super::*;
 use crate::{
@@ -14,7 +14,7 @@ fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {
     Arc::new(memory_log(&settings, environment))
 }
 
-/// Reads a page as a shard and its readers do.
+/// Reads a page like a shard and its disk readers.
 fn page(log: &Log, cursor: u64) -> Page {
     let asked = subscriptions(&["a"]);
     let ask = ReadRequest {
@@ -40,8 +40,8 @@ fn a_reader_sees_what_is_stored_whole_and_in_order() {
         let appender = model::spawn({
             let log = log.clone();
             move || {
-                log.append(vec![draft("a", "1"), draft("a", "2")]).unwrap();
-                log.append(vec![draft("a", "3")]).unwrap();
+                log.append(vec![new_entry("a", "1"), new_entry("a", "2")]).unwrap();
+                log.append(vec![new_entry("a", "3")]).unwrap();
             }
         });
         let scraper = model::spawn({
@@ -97,9 +97,9 @@ fn a_page_that_is_read_while_the_log_is_trimmed_has_no_silent_hole() {
     model::check(2, || {
         let environment = TestWorld::new(1);
         let log = small_log(&environment);
-        log.append(vec![draft("a", "old")]).unwrap();
+        log.append(vec![new_entry("a", "old")]).unwrap();
         environment.advance(10_000);
-        let young = NewEntry { published_at: START + 10_000, ..draft("a", "young") };
+        let young = NewEntry { published_at: START + 10_000, ..new_entry("a", "young") };
         let trimmer = model::spawn({
             let log = log.clone();
             move || log.append(vec![young]).map(drop).unwrap()

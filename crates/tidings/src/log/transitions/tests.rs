@@ -9,7 +9,7 @@ fn transitions(places: impl IntoIterator<Item = u64>) -> EpochTransitions {
 }
 
 #[test]
-fn a_cursor_goes_down_to_the_lowest_break_that_was_not_seen() {
+fn a_cursor_moves_down_to_the_lowest_transition_that_it_has_not_applied() {
     let transitions = transitions([30, 10, 20]);
     assert_eq!(
         [0, 1, 2, 3].map(|transitions_applied| transitions.ceiling(transitions_applied)),
@@ -21,7 +21,7 @@ fn a_cursor_goes_down_to_the_lowest_break_that_was_not_seen() {
 }
 
 #[test]
-fn who_has_not_looked_for_longer_than_is_known_has_lost_what_it_asked_for() {
+fn a_reader_behind_all_recent_transitions_has_lost_its_subscriptions() {
     let transitions = transitions([5].into_iter().chain(100..100 + TRANSITIONS_MAX as u64));
     let mine = [Subscription::parse("quiet").unwrap()];
     assert_eq!(transitions.recent.len(), TRANSITIONS_MAX);

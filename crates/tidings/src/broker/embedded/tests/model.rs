@@ -1,4 +1,4 @@
-//! Publishing in every order with a scrape and a trim, as the real hub does it.
+//! A publish in every order with a scrape and a trim, with the real subscribers.
 
 use futures_util::FutureExt;
 

@@ -6,12 +6,14 @@ use crate::{
     config::LogSettings,
     log::{
         entry::NewEntry,
-        fixture::{START, TestDir, TestWorld, append_each, disk_log, draft, keyed, seeded, subscriptions},
+        fixture::{
+            START, TestDir, TestWorld, append_each, disk_log, keyed, new_entry, seeded, subscriptions,
+        },
         store::StoreError,
     },
 };
 
-/// A log on disk whose ring holds so many bytes.
+/// A log on disk with an entry cache of `cache_bytes`.
 fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
     let settings = LogSettings { cache_bytes, ..LogSettings::default() };
     disk_log(&settings, directory, &TestWorld::new(5)).0
@@ -31,7 +33,7 @@ fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: 
     }
 }
 
-/// All that a reader is sent, and how many events that is, page by page.
+/// All bytes that a reader gets, and the number of events.
 fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bool) -> (Vec<u8>, usize) {
     let (mut cursor, mut bytes, mut events) = (from, Vec::new(), 0);
     loop {
@@ -39,9 +41,9 @@ fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bo
         assert!(page.lost.is_empty());
         log.load(std::slice::from_mut(&mut page));
         assert!(!page.needs_store());
-        for part in &page.chunks {
-            bytes.extend_from_slice(&part.frames);
-            events += part.events;
+        for slice in &page.chunks {
+            bytes.extend_from_slice(&slice.frames);
+            events += slice.events;
         }
         for step in &page.entries {
             assert!(!step.overtakes);
@@ -65,12 +67,12 @@ fn kind() -> impl Strategy<Value = NewEntry> {
     let labels = prop::sample::select(vec!["a", "b", "a b", "a.c", "a.d a"]);
     (labels, text, prop::num::u8::ANY).prop_map(|(labels, text, kind)| match kind {
         0..10 => NewEntry { data: text.into(), ..keyed(labels, "k") },
-        10..20 => NewEntry { expires_at: Some(START + 1_000_000), ..draft(labels, &text) },
-        20..30 => NewEntry { priority: Priority::Low, ..draft(labels, &text) },
+        10..20 => NewEntry { expires_at: Some(START + 1_000_000), ..new_entry(labels, &text) },
+        20..30 => NewEntry { priority: Priority::Low, ..new_entry(labels, &text) },
         30..60 => {
-            NewEntry { event: tidings_protocol::EventName::parse("named").ok(), ..draft(labels, &text) }
+            NewEntry { event: tidings_protocol::EventName::parse("named").ok(), ..new_entry(labels, &text) }
         }
-        _ => draft(labels, &text),
+        _ => new_entry(labels, &text),
     })
 }
 
@@ -78,8 +80,8 @@ proptest! {
     #![proptest_config(seeded(32))]
 
     #[test]
-    fn joined_or_one_by_one_a_reader_is_sent_the_same(
-        drafts in prop::collection::vec(kind(), 66..400),
+    fn a_reader_gets_the_same_bytes_joined_or_not(
+        new_entries in prop::collection::vec(kind(), 66..400),
         cache_bytes in prop_oneof![Just(1_u64), 1000..200_000_u64, Just(64 << 20)],
         readers in prop::collection::vec(
             (
@@ -92,24 +94,24 @@ proptest! {
     ) {
         let directory = TestDir::new();
         let log = log_of(&directory, cache_bytes);
-        for batch in drafts.chunks(7) {
+        for batch in new_entries.chunks(7) {
             log.append(batch.to_vec()).unwrap();
         }
         for (names, from, through) in readers {
             let (asked, from) = (subscriptions(names), from.min(log.head().offset));
             let one_by_one = sent(&log, &asked, from, through, false);
             prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
-            // What others left behind is the same once more.
+            // A second read with a filled chunk cache gives the same.
             prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
         }
     }
 }
 
 #[test]
-fn who_reads_what_another_read_reads_no_disk() {
+fn a_second_reader_of_the_same_entries_reads_no_disk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 1);
-    append_each(&log, (0..400).map(|number| draft("a", &number.to_string())));
+    append_each(&log, (0..400).map(|number| new_entry("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     let first = sent(&log, &asked, 0, u64::MAX, true);
     assert_eq!(first.1, 400);
@@ -121,10 +123,10 @@ fn who_reads_what_another_read_reads_no_disk() {
 }
 
 #[test]
-fn those_who_ask_for_the_same_at_once_share_what_is_read() {
+fn concurrent_readers_of_the_same_entries_share_one_read() {
     let directory = TestDir::new();
     let log = log_of(&directory, 1);
-    append_each(&log, (0..400).map(|number| draft("a b", &number.to_string())));
+    append_each(&log, (0..400).map(|number| new_entry("a b", &number.to_string())));
     let (a, both) = (subscriptions(&["a"]), subscriptions(&["a", "b"]));
     let mut pages: Vec<Page> =
         [&a, &a, &both, &a].iter().map(|asked| log.page(&ask(&log, asked, 0, true))).collect();
@@ -137,36 +139,36 @@ fn those_who_ask_for_the_same_at_once_share_what_is_read() {
 }
 
 #[test]
-fn an_urgent_event_is_not_hidden_in_what_is_joined() {
+fn an_urgent_event_is_not_hidden_in_a_chunk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 64 << 20);
-    append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
+    append_each(&log, (0..200).map(|number| new_entry("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     assert!(!log.page(&ask(&log, &asked, 0, true)).chunks.is_empty());
-    append_each(&log, [NewEntry { priority: Priority::Critical, ..draft("a", "now") }]);
+    append_each(&log, [NewEntry { priority: Priority::Critical, ..new_entry("a", "now") }]);
     let page = log.page(&ask(&log, &asked, 0, true));
     assert!(page.chunks.is_empty() && page.entries[0].overtakes);
 }
 
 #[test]
-fn what_was_trimmed_is_told_though_it_is_still_joined() {
+fn a_trim_is_reported_though_its_chunk_is_cached() {
     let directory = TestDir::new();
     let settings = LogSettings { retention_events: 300, cache_bytes: 1, ..LogSettings::default() };
     let log = disk_log(&settings, &directory, &TestWorld::new(5)).0;
-    append_each(&log, (0..300).map(|number| draft("a", &number.to_string())));
+    append_each(&log, (0..300).map(|number| new_entry("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     let early = ask(&log, &asked, 0, true);
     assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 300);
-    append_each(&log, [draft("a", "one more")]);
+    append_each(&log, [new_entry("a", "one more")]);
     let page = log.page(&early);
     assert!(page.lost.contains("a") && page.chunks.is_empty());
 }
 
 #[test]
-fn what_was_given_up_is_in_nothing_that_is_kept() {
+fn a_dropped_entry_is_in_no_cached_chunk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 1);
-    append_each(&log, (0..200).map(|number| draft("a", &number.to_string())));
+    append_each(&log, (0..200).map(|number| new_entry("a", &number.to_string())));
     let asked = subscriptions(&["a"]);
     assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 200);
     assert!(log.usage().chunk_cache_bytes > 0);

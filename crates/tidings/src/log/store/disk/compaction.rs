@@ -79,8 +79,8 @@ impl DiskStore {
         let mut rewritten =
             Segment::new(header, Arc::new(file), file_bytes, segment.last, &places, segment.is_active);
         // Entries that were released meanwhile stay released.
-        let released = places.iter().filter(|placed| segment.slot(placed.offset).is_none());
-        released.for_each(|placed| rewritten.release(placed.offset));
+        let released = places.iter().filter(|record| segment.slot(record.offset).is_none());
+        released.for_each(|record| rewritten.release(record.offset));
         *segment = rewritten;
         Ok(())
     }

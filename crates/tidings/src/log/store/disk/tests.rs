@@ -11,13 +11,13 @@ use tidings_protocol::{Epoch, Tag};
 use super::{segments::drop_ranges, *};
 use crate::log::{
     checkpoint::{EpochRow, LostChannels},
-    fixture::{TestDir, draft, entry},
+    fixture::{TestDir, entry, new_entry},
     store::segment::{self, HEADER_BYTES, SegmentHeader},
 };
 
 const SMALL: Layout = Layout { segment_bytes: 1024, sync_each_batch: false };
 
-/// What a start finds.
+/// Result of a start.
 #[derive(Debug, PartialEq, Eq, Clone)]
 struct Found {
     entries: Vec<(u64, Tag, String)>,
@@ -45,7 +45,7 @@ fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
         (offset, tag, entry.data())
     };
     let entries = entries.into_iter().map(with_text).collect();
-    // As the log does: the loss is on record before anybody is served.
+    // Like the log: the loss is recorded before the first client is served.
     opened.store.write_checkpoint(&checkpoint).unwrap();
     let found = Found { entries, head: opened.head, head_tag: opened.head_tag, lost: opened.lost };
     (opened.store, found)
@@ -55,7 +55,7 @@ fn start(directory: &TestDir) -> (DiskStore, Found) {
     open_with(directory.path(), SMALL)
 }
 
-/// A directory as it is when a process that wrote `batches` was killed; batch `n` holds the offsets of its turn.
+/// A directory after a process that wrote `batches` was killed.
 fn killed_after(batches: &[u64]) -> (TestDir, Found) {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
@@ -64,7 +64,7 @@ fn killed_after(batches: &[u64]) -> (TestDir, Found) {
         let batch: Vec<_> = (0..*entries)
             .map(|_| {
                 offset += 1;
-                entry(draft("a", &format!("event {offset} {}", "x".repeat(60))), offset)
+                entry(new_entry("a", &format!("event {offset} {}", "x".repeat(60))), offset)
             })
             .collect();
         store.append(&batch).unwrap();
@@ -87,8 +87,8 @@ fn flip(path: &Path, at: u64, bit: u8) {
     file.write_all_at(&[byte[0] ^ (1 << bit)], at).unwrap();
 }
 
-/// A damage is told by the start that finds it and by no other, and what that start kept stays.
-fn check_told_once(directory: &TestDir, expected: &Found, what: &str) {
+/// Checks that damage is reported by the start that finds it and by no other, and that its entries stay.
+fn check_reported_once(directory: &TestDir, expected: &Found, what: &str) {
     let (store, first) = start(directory);
     if first.lost.is_none() {
         assert_eq!(first.entries, expected.entries, "{what}: skipped silently");
@@ -97,12 +97,12 @@ fn check_told_once(directory: &TestDir, expected: &Found, what: &str) {
     assert!(first.entries.iter().all(|entry| expected.entries.contains(entry)), "{what}: an entry changed");
     assert!(first.offsets().is_sorted_by(|a, b| a < b), "{what}");
     let next = first.head + 1;
-    store.append(&[entry(draft("a", "after"), next)]).unwrap();
+    store.append(&[entry(new_entry("a", "after"), next)]).unwrap();
     drop(store);
     let (_, second) = start(directory);
-    assert_eq!(second.lost, None, "{what}: told twice, first {:?}", first.lost);
+    assert_eq!(second.lost, None, "{what}: reported twice, first {:?}", first.lost);
     let mut kept = first.entries;
-    kept.push((next, entry(draft("a", ""), next).tag, "after".into()));
+    kept.push((next, entry(new_entry("a", ""), next).tag, "after".into()));
     assert_eq!(second.entries, kept, "{what}");
     assert_eq!(second.head, next, "{what}");
 }
@@ -113,7 +113,7 @@ fn reopening_gives_the_same_entries_and_head() {
     assert!(directory.segments().len() >= 3);
     assert_eq!(found.offsets(), (1..=68).collect::<Vec<_>>());
     assert_eq!(found.head_tag, found.entries.last().unwrap().1);
-    check_told_once(&directory, &found, "nothing");
+    check_reported_once(&directory, &found, "nothing");
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn new_directory_has_lost_nothing_even_if_killed_before_its_first_checkpoint() {
 }
 
 #[test]
-fn batch_that_a_kill_cut_short_is_dropped_without_a_word() {
+fn batch_that_a_kill_cut_short_is_dropped_without_a_loss() {
     // The last batch begins on the first page and ends on the third.
     let directory = TestDir::new();
     let (store, _) = open_with(directory.path(), Layout { segment_bytes: 1 << 20, sync_each_batch: false });
-    store.append(&[entry(draft("a", "first"), 1)]).unwrap();
+    store.append(&[entry(new_entry("a", "first"), 1)]).unwrap();
     let before = fs::metadata(last(&directory)).unwrap().len();
-    store.append(&[entry(draft("a", &"y".repeat(9000)), 2), entry(draft("b", "z"), 3)]).unwrap();
+    store.append(&[entry(new_entry("a", &"y".repeat(9000)), 2), entry(new_entry("b", "z"), 3)]).unwrap();
     drop(store);
     let whole = fs::metadata(last(&directory)).unwrap().len();
     assert!(before < 4096 && whole > 8192);
@@ -165,7 +165,7 @@ fn flipped_bit_in_any_segment_is_never_skipped_silently() {
         for at in (0..length).filter(|at| *at < 112 || at % 37 == 0 || *at > length - 20) {
             let copy = directory.copy();
             flip(&copy.segments()[index], at, (at % 8) as u8);
-            check_told_once(&copy, &expected, &format!("byte {at} of file {index}"));
+            check_reported_once(&copy, &expected, &format!("byte {at} of file {index}"));
         }
     }
 }
@@ -178,7 +178,7 @@ fn flipped_bit_beside_the_segments_is_never_skipped_silently() {
         for at in 0..length {
             let copy = directory.copy();
             flip(&copy.path().join(name), at, (at % 7) as u8);
-            check_told_once(&copy, &expected, &format!("byte {at} of {name}"));
+            check_reported_once(&copy, &expected, &format!("byte {at} of {name}"));
         }
         let copy = directory.copy();
         fs::remove_file(copy.path().join(name)).unwrap();
@@ -187,7 +187,7 @@ fn flipped_bit_beside_the_segments_is_never_skipped_silently() {
 }
 
 #[test]
-fn missing_segment_is_told_once() {
+fn missing_segment_is_reported_once() {
     let (directory, expected) = killed_after(&[20; 6]);
     let files = directory.segments().len();
     assert!(files >= 4);
@@ -195,12 +195,12 @@ fn missing_segment_is_told_once() {
         let copy = directory.copy();
         fs::remove_file(&copy.segments()[index]).unwrap();
         assert!(start(&copy.copy()).1.lost.is_some(), "file {index}");
-        check_told_once(&copy, &expected, &format!("file {index} is missing"));
+        check_reported_once(&copy, &expected, &format!("file {index} is missing"));
     }
 }
 
 #[test]
-fn loss_is_told_even_if_the_start_that_found_it_was_killed_before_it_was_on_record() {
+fn loss_is_reported_even_if_the_start_that_found_it_was_killed_before_it_was_recorded() {
     let (directory, _) = killed_after(&[20; 6]);
     let file = directory.segments().remove(2);
     for at in [3, 50, 300] {
@@ -211,13 +211,13 @@ fn loss_is_told_even_if_the_start_that_found_it_was_killed_before_it_was_on_reco
         let opened = opening.scan(&mut |_, _| true, &mut |_| {}).unwrap();
         assert!(opened.lost.is_some(), "{}", file.display());
         drop(opened.store);
-        assert!(start(&copy).1.lost.is_some(), "byte {at} was told to nobody");
+        assert!(start(&copy).1.lost.is_some(), "byte {at} was not reported");
         assert_eq!(start(&copy).1.lost, None);
     }
 }
 
 #[test]
-fn segments_that_all_vanished_are_told() {
+fn missing_segments_are_reported() {
     let (directory, _) = killed_after(&[20; 6]);
     for file in directory.segments() {
         fs::remove_file(file).unwrap();
@@ -227,12 +227,12 @@ fn segments_that_all_vanished_are_told() {
 }
 
 #[test]
-fn clean_end_that_lost_its_tail_since_is_told() {
+fn clean_end_that_lost_its_tail_since_is_reported() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
-    store.append(&[entry(draft("a", "x"), 1)]).unwrap();
+    store.append(&[entry(new_entry("a", "x"), 1)]).unwrap();
     let whole = fs::metadata(last(&directory)).unwrap().len();
-    store.append(&[entry(draft("a", "x"), 2)]).unwrap();
+    store.append(&[entry(new_entry("a", "x"), 2)]).unwrap();
     store.close().unwrap();
     drop(store);
     let clean = directory.copy();
@@ -242,7 +242,7 @@ fn clean_end_that_lost_its_tail_since_is_told() {
 }
 
 #[test]
-fn file_left_by_an_unfinished_rewrite_is_removed() {
+fn file_left_by_an_unfinished_compaction_is_removed() {
     let (directory, expected) = killed_after(&[20, 20]);
     let left = directory.segments()[0].with_extension("new");
     fs::write(&left, b"half").unwrap();
@@ -267,10 +267,10 @@ fn kill_while_the_next_file_was_begun_loses_nothing() {
     fs::write(&next, b"").unwrap();
     assert_eq!(start(&directory.copy()).1, expected);
     segment::create(&next, &SegmentHeader { first: 41, last: None, tag_before: expected.head_tag }).unwrap();
-    check_told_once(&directory, &expected, "header alone");
+    check_reported_once(&directory, &expected, "header alone");
 }
 
-/// Releases all but every tenth, reclaims, and gives the offsets that are kept.
+/// Releases all but every tenth, compacts, and returns the kept offsets.
 fn thin_out(store: &DiskStore, head: u64) -> Vec<u64> {
     let (kept, gone): (Vec<u64>, Vec<u64>) = (1..=head).partition(|offset| offset % 10 == 0);
     store.release(&gone);
@@ -308,14 +308,14 @@ fn rewritten_segments_reopen() {
                 first.lost.is_some() || (is_header_padding && first.offsets() == offsets),
                 "{at} of {index}"
             );
-            assert_eq!(start(&copy).1.lost, None, "{at} of {index} was told twice");
+            assert_eq!(start(&copy).1.lost, None, "{at} of {index} was reported twice");
         }
     }
 }
 
 #[test]
-fn entries_let_go_after_the_checkpoint_was_taken_outlive_the_rewrite() {
-    // Their losses are not on record: a kill now must find them.
+fn entries_released_after_the_checkpoint_was_taken_outlive_the_compaction() {
+    // Their losses are not recorded: a start after a kill must find them.
     let (directory, _) = killed_after(&[10; 30]);
     let (store, _) = start(&directory);
     store.release(&(1..=300).filter(|offset| offset % 10 != 0).collect::<Vec<_>>());
@@ -342,11 +342,11 @@ fn offsets_of_dropped_files_are_never_given_again() {
     assert_eq!(directory.segments().len(), 1, "the others stand for nothing");
     assert_eq!(start(&directory.copy()).1.head, 300);
     assert_eq!(start(&directory.copy()).1.lost, None);
-    // A later file follows, and the one before it is let go.
+    // A later file follows, and the one before it is released.
     let (store, found) = start(&directory);
     assert_eq!(found.head, 300);
     for offset in 301..=330 {
-        store.append(&[entry(draft("a", &"x".repeat(60)), offset)]).unwrap();
+        store.append(&[entry(new_entry("a", &"x".repeat(60)), offset)]).unwrap();
     }
     store.release(&(301..=330).collect::<Vec<_>>());
     store.maintain(&|_| Checkpoint::default()).unwrap();
@@ -392,7 +392,7 @@ fn checkpoint_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn machine_that_went_down_lost_the_last_second_unless_each_batch_was_made_safe() {
+fn machine_that_went_down_lost_the_last_second_unless_each_batch_was_synced() {
     let (directory, _) = killed_after(&[3]);
     let rewrite = |directory: &TestDir, boot: &str, sync: bool, clean: bool| {
         let run = format!(
@@ -410,7 +410,7 @@ fn machine_that_went_down_lost_the_last_second_unless_each_batch_was_made_safe()
         let copy = directory.copy();
         rewrite(&copy, boot, sync, clean);
         assert_eq!(start(&copy).1.lost.is_some(), is_lost, "{boot:?} {sync} {clean}");
-        assert_eq!(start(&copy).1.lost, None, "told twice");
+        assert_eq!(start(&copy).1.lost, None, "reported twice");
     }
 }
 
@@ -425,7 +425,7 @@ fn directory_stays_within_its_bound_under_steady_writing() {
     for round in 0..40 {
         for _ in 0..1000 {
             offset += 1;
-            let next = entry(draft("a", &"x".repeat(60)), offset);
+            let next = entry(new_entry("a", &"x".repeat(60)), offset);
             store.append(std::slice::from_ref(&next)).unwrap();
             if offset % 100 == 0 {
                 live += u64::from(next.record_bytes());
@@ -437,8 +437,9 @@ fn directory_stays_within_its_bound_under_steady_writing() {
             }
         }
         store.maintain(&|_| Checkpoint::default()).unwrap();
-        let kept = live + 1000 * u64::from(entry(draft("a", &"x".repeat(60)), 1).record_bytes()) + 1400 * 40;
-        // Dead bytes: a quarter of the living, and as much as the living and one file.
+        let kept =
+            live + 1000 * u64::from(entry(new_entry("a", &"x".repeat(60)), 1).record_bytes()) + 1400 * 40;
+        // Dead bytes: a quarter of the live ones, and as much as those and one file.
         let bound = kept + kept / 4 + kept + 3 * layout.segment_bytes;
         assert!(directory.bytes() <= bound, "round {round}: {} of {bound}", directory.bytes());
     }
@@ -454,7 +455,7 @@ fn record_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn dropped_ranges_join_where_they_adjoin() {
+fn adjoining_dropped_ranges_are_merged() {
     let mut dropped = vec![(1, 5), (20, 30)];
     drop_ranges(&mut dropped, &[(6, 10), (31, 31), (15, 16), (2, 3)]);
     assert_eq!(dropped, [(1, 10), (15, 16), (20, 31)]);
@@ -464,7 +465,8 @@ fn dropped_ranges_join_where_they_adjoin() {
 fn batch_is_kept_whole_or_not_at_all() {
     let directory = TestDir::new();
     let (store, _) = open_with(directory.path(), Layout { segment_bytes: 1 << 20, sync_each_batch: true });
-    let batch: Vec<Arc<Entry>> = (1..=5).map(|offset| entry(draft("a", &"x".repeat(3000)), offset)).collect();
+    let batch: Vec<Arc<Entry>> =
+        (1..=5).map(|offset| entry(new_entry("a", &"x".repeat(3000)), offset)).collect();
     store.append(&batch).unwrap();
     drop(store);
     for length in (4096..16384).step_by(4096) {

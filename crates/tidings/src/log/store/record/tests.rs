@@ -3,12 +3,12 @@ use tidings_protocol::Epoch;
 use super::{BATCH_HEADER_BYTES, StoreError, decode_batch_header, decode_record, encode_batch};
 use crate::log::{
     entry::{Idempotency, NewEntry, OFFSET_MAX},
-    fixture::{draft, entry},
+    fixture::{entry, new_entry},
 };
 
 #[track_caller]
-fn is_refused(draft: NewEntry, position: u64, text: &str) {
-    let error = encode_batch(&[entry(draft, 1)], position).unwrap_err();
+fn is_refused(new_entry: NewEntry, position: u64, text: &str) {
+    let error = encode_batch(&[entry(new_entry, 1)], position).unwrap_err();
     assert!(matches!(error, StoreError::NotStored(_)), "{error:?}");
     assert!(error.to_string().contains(text), "{error}");
 }
@@ -19,41 +19,43 @@ fn length_that_its_field_cannot_hold_is_an_error() {
         let (publisher, key) = ("p".repeat(publisher).into(), "k".repeat(key).into());
         NewEntry {
             idempotency: Some(Idempotency { publisher, key, fingerprint: [7; 16] }),
-            ..draft("a", "x")
+            ..new_entry("a", "x")
         }
     };
     encode_batch(&[entry(key(255, 255), 1)], 0).unwrap();
     is_refused(key(256, 1), 0, "a publisher's name is too long: 256");
     is_refused(key(1, 256), 0, "an idempotency key is too long: 256");
     is_refused(
-        NewEntry { key: Some("k".repeat(256).into()), ..draft("a", "x") },
+        NewEntry { key: Some("k".repeat(256).into()), ..new_entry("a", "x") },
         0,
         "a key is too long: 256",
     );
-    let many = vec![draft("a", "").channels[0].clone(); 65_536].into();
-    is_refused(NewEntry { channels: many, ..draft("a", "x") }, 0, "count of channels is too long: 65536");
+    let many = vec![new_entry("a", "").channels[0].clone(); 65_536].into();
+    is_refused(NewEntry { channels: many, ..new_entry("a", "x") }, 0, "count of channels is too long: 65536");
 }
 
 #[test]
 fn position_beyond_what_a_file_may_hold_is_an_error() {
-    is_refused(draft("a", "x"), u64::from(u32::MAX), "a file of the log is too long");
-    is_refused(draft("a", "x"), u64::MAX, "a file of the log is too long");
+    is_refused(new_entry("a", "x"), u64::from(u32::MAX), "a file of the log is too long");
+    is_refused(new_entry("a", "x"), u64::MAX, "a file of the log is too long");
 }
 
 #[test]
-fn draft_counts_as_many_bytes_as_its_record_takes() {
-    for draft in
-        [draft("a", "text"), draft("a b c", ""), NewEntry { key: Some("k".into()), ..draft("a", "x") }]
-    {
-        let (_, places) = encode_batch(&[entry(draft.clone(), 1)], 0).unwrap();
-        assert_eq!(draft.record_bytes(), places[0].bytes as usize);
+fn record_bytes_of_a_new_entry_are_those_of_its_record() {
+    for new_entry in [
+        new_entry("a", "text"),
+        new_entry("a b c", ""),
+        NewEntry { key: Some("k".into()), ..new_entry("a", "x") },
+    ] {
+        let (_, places) = encode_batch(&[entry(new_entry.clone(), 1)], 0).unwrap();
+        assert_eq!(new_entry.record_bytes(), places[0].bytes as usize);
     }
 }
 
 #[test]
 fn offset_that_nothing_may_follow_is_damage() {
     for (offset, is_good) in [(OFFSET_MAX, true), (OFFSET_MAX + 1, false), (u64::MAX, false)] {
-        let (batch, _) = encode_batch(&[entry(draft("a", "x"), offset)], 0).unwrap();
+        let (batch, _) = encode_batch(&[entry(new_entry("a", "x"), offset)], 0).unwrap();
         assert_eq!(decode_batch_header(&batch).is_some(), is_good, "{offset}");
         assert_eq!(decode_record(&batch[BATCH_HEADER_BYTES..], Epoch(1)).is_ok(), is_good, "{offset}");
     }

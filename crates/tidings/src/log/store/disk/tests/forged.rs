@@ -1,4 +1,4 @@
-//! Files whose checksums are true and whose numbers are not: a start tells of them and goes on.
+//! Files with valid checksums and invalid numbers: a start reports them and goes on.
 
 use super::*;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 fn directory_with(rewritten_to: Option<u64>, offsets: &[u64], forge: impl FnOnce(&mut [u8])) -> TestDir {
     let directory = TestDir::new();
     drop(start(&directory));
-    let entries: Vec<_> = offsets.iter().map(|offset| entry(draft("a", "text"), *offset)).collect();
+    let entries: Vec<_> = offsets.iter().map(|offset| entry(new_entry("a", "text"), *offset)).collect();
     let (mut batch, _) = record::encode_batch(&entries, HEADER_BYTES).unwrap();
     forge(&mut batch);
     let header = SegmentHeader { first: 1, last: rewritten_to, tag_before: Tag(0) };
@@ -23,12 +23,12 @@ fn directory_with(rewritten_to: Option<u64>, offsets: &[u64], forge: impl FnOnce
     directory
 }
 
-/// The first start tells, and keeps nothing of it; the next one has nothing to tell.
+/// Checks that the first start reports the damage and keeps nothing of it, and that the next one reports nothing.
 fn check_refused(directory: &TestDir, what: &str) {
     let (store, found) = start(directory);
     assert!(found.lost.is_some(), "{what}: {found:?}");
     assert_eq!(found.entries, [], "{what}");
-    store.append(&[entry(draft("a", "after"), found.head + 1)]).unwrap();
+    store.append(&[entry(new_entry("a", "after"), found.head + 1)]).unwrap();
     drop(store);
     let (_, again) = start(directory);
     assert_eq!((again.lost, again.entries.len()), (None, 1), "{what}");
@@ -63,7 +63,7 @@ fn batch_that_counts_more_records_than_it_has_bytes_is_damage() {
 }
 
 #[test]
-fn file_that_is_larger_than_any_of_the_log_is_set_aside_unread() {
+fn file_that_is_larger_than_any_segment_is_quarantined_unread() {
     let directory = directory_with(None, &[1], |_| ());
     let path = last(&directory);
     // It has holes, and takes no room.
@@ -98,12 +98,12 @@ fn checkpoint_with_a_number_beyond_all_bounds_counts_as_damaged() {
         let directory = TestDir::new();
         let open = || disk_log(&LogSettings::default(), &directory, &TestWorld::new(1));
         let (log, _) = open();
-        log.append(vec![draft("a", "before")]).unwrap();
+        log.append(vec![new_entry("a", "before")]).unwrap();
         drop(log);
         fs::write(directory.path().join("checkpoint"), checkpoint.encode()).unwrap();
         let (log, recovered) = open();
         assert!(recovered.lost.is_some(), "{checkpoint:?}");
-        assert_eq!(log.append(vec![draft("a", "after")]).unwrap()[0].offset, 2, "{checkpoint:?}");
+        assert_eq!(log.append(vec![new_entry("a", "after")]).unwrap()[0].offset, 2, "{checkpoint:?}");
         drop(log);
         assert_eq!(open().1.lost, None, "{checkpoint:?}");
     }

@@ -1,8 +1,8 @@
-//! Files that are gone, cut at a whole batch, or older than they should be.
+//! Files that are missing, truncated at a whole batch, or older than they should be.
 
 use super::*;
 
-/// As [`killed_after`], and the log was made safe before the kill.
+/// Like [`killed_after`], with a sync before the kill.
 fn killed_after_sync(batches: &[u64]) -> (TestDir, Found) {
     let (directory, found) = killed_after(batches);
     let (store, _) = start(&directory);
@@ -12,7 +12,7 @@ fn killed_after_sync(batches: &[u64]) -> (TestDir, Found) {
 }
 
 #[test]
-fn missing_newest_file_is_told_after_a_kill() {
+fn missing_newest_file_is_reported_after_a_kill() {
     let (directory, _) = killed_after(&[20; 6]);
     let files = directory.segments();
     assert!(files.len() > 2);
@@ -24,7 +24,7 @@ fn missing_newest_file_is_told_after_a_kill() {
         let (store, found) = start(&copy);
         assert!(found.lost.as_ref().is_some_and(|why| why.contains("is missing")), "{found:?}");
         drop(store);
-        assert_eq!(start(&copy).1.lost, None, "it is told once");
+        assert_eq!(start(&copy).1.lost, None, "it is reported once");
     }
 }
 
@@ -32,7 +32,7 @@ fn missing_newest_file_is_told_after_a_kill() {
 fn file_of_the_only_batch_is_missed() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
-    store.append(&[entry(draft("a", "x"), 1)]).unwrap();
+    store.append(&[entry(new_entry("a", "x"), 1)]).unwrap();
     drop(store);
     for damage in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| fs::write(path, b"").unwrap()]
     {
@@ -43,19 +43,19 @@ fn file_of_the_only_batch_is_missed() {
 }
 
 #[test]
-fn missing_middle_file_is_told() {
+fn missing_middle_file_is_reported() {
     let (directory, _) = killed_after(&[20; 6]);
     fs::remove_file(&directory.segments()[1]).unwrap();
     assert!(start(&directory).1.lost.is_some_and(|why| why.contains("have no file")));
 }
 
 #[test]
-fn newest_file_that_was_cut_at_a_whole_batch_is_told() {
+fn newest_file_that_was_truncated_at_a_whole_batch_is_reported() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
     let mut ends = vec![fs::metadata(last(&directory)).unwrap().len()];
     for offset in 1..=3 {
-        store.append(&[entry(draft("a", "x"), offset)]).unwrap();
+        store.append(&[entry(new_entry("a", "x"), offset)]).unwrap();
         ends.push(fs::metadata(last(&directory)).unwrap().len());
     }
     store.sync().unwrap();
@@ -72,9 +72,9 @@ fn with_fsync_every_acknowledged_event_is_on_record() {
     let layout = Layout { segment_bytes: 1 << 20, sync_each_batch: true };
     let directory = TestDir::new();
     let (store, _) = open_with(directory.path(), layout);
-    store.append(&[entry(draft("a", "x"), 1)]).unwrap();
+    store.append(&[entry(new_entry("a", "x"), 1)]).unwrap();
     let end = fs::metadata(last(&directory)).unwrap().len();
-    store.append(&[entry(draft("a", "x"), 2)]).unwrap();
+    store.append(&[entry(new_entry("a", "x"), 2)]).unwrap();
     drop(store);
     assert_eq!(open_with(directory.copy().path(), layout).1.lost, None);
     File::options().write(true).open(last(&directory)).unwrap().set_len(end).unwrap();
@@ -82,7 +82,7 @@ fn with_fsync_every_acknowledged_event_is_on_record() {
 }
 
 #[test]
-fn older_checkpoint_is_told() {
+fn older_checkpoint_is_reported() {
     let (directory, _) = killed_after(&[20]);
     let (store, _) = start(&directory);
     let older = fs::read(directory.path().join("checkpoint")).unwrap();
@@ -96,13 +96,13 @@ fn older_checkpoint_is_told() {
     assert_eq!(start(&directory).1.lost, None);
 }
 
-/// A record that lags, is torn or is missing adds nothing: no kill and no older version is called a loss.
+/// A watermark that lags, is torn or is missing is no loss.
 #[test]
 fn record_that_lags_or_is_torn_is_no_loss() {
     let (directory, expected) = killed_after_sync(&[20]);
     let early = fs::read(directory.path().join("watermark")).unwrap();
     let (store, _) = start(&directory);
-    let more: Vec<_> = (21..=120).map(|offset| entry(draft("a", "more"), offset)).collect();
+    let more: Vec<_> = (21..=120).map(|offset| entry(new_entry("a", "more"), offset)).collect();
     more.chunks(5).for_each(|batch| store.append(batch).unwrap());
     store.sync().unwrap();
     drop(store);
@@ -130,7 +130,7 @@ fn room_that_came_back_is_not_missed() {
 }
 
 #[test]
-fn restored_backup_is_told() {
+fn restored_backup_is_reported() {
     let (directory, expected) = killed_after(&[20]);
     let is_known = fs::metadata(directory.path().join("run.json")).unwrap().created().is_ok();
     if !is_known {
@@ -143,5 +143,5 @@ fn restored_backup_is_told() {
     assert!(found.lost.is_some_and(|why| why.contains("copy")));
     assert_eq!(found.entries, expected.entries);
     drop(store);
-    assert_eq!(start(&backup).1.lost, None, "it is told once");
+    assert_eq!(start(&backup).1.lost, None, "it is reported once");
 }
