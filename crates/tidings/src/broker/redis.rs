@@ -52,7 +52,7 @@ use self::{
 };
 use crate::{
     broker::api::DeliverySink,
-    config::{Secret, Settings},
+    config::{RedisSettings, Secret, Settings},
     error::{Code, Error},
     log::Log,
     metrics::Metrics,
@@ -86,19 +86,7 @@ pub(crate) fn parts(
     let Some(redis) = settings.redis.clone() else {
         return Err(Error::new(Code::Internal, "no redis is set"));
     };
-    let redis_log = Arc::new(RedisLog::new(&RedisLogOptions {
-        url: Secret::new(redis.url.reveal()),
-        tls_files: TlsFiles {
-            ca: redis.ca_file.clone(),
-            client: redis.cert_file.clone().zip(redis.key_file.clone()),
-        },
-        prefix: redis.prefix.clone(),
-        deadline: redis.deadline,
-        replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
-        idempotency_window: settings.log.idempotency_window,
-        mirror: redis.mirror.clone(),
-        round_trips: metrics.broker.round_trips(),
-    })?);
+    let redis_log = Arc::new(RedisLog::new(&log_options(settings, &redis, metrics))?);
     let sync_state = Arc::new(SyncState::new());
     let table = SharedTable::new(redis_log.clone(), "revocations", random);
     let revocations = Arc::new(TableReplica::new(table, sync_state.clone()));
@@ -156,6 +144,23 @@ pub(crate) fn parts(
         trimmer,
         sync_state,
     })
+}
+
+/// Returns the options of the commands.
+fn log_options(settings: &Settings, redis: &RedisSettings, metrics: &Metrics) -> RedisLogOptions {
+    RedisLogOptions {
+        url: Secret::new(redis.url.reveal()),
+        tls_files: TlsFiles {
+            ca: redis.ca_file.clone(),
+            client: redis.cert_file.clone().zip(redis.key_file.clone()),
+        },
+        prefix: redis.prefix.clone(),
+        deadline: redis.deadline,
+        replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
+        idempotency_window: settings.log.idempotency_window,
+        mirror: redis.mirror.clone(),
+        round_trips: metrics.broker.round_trips(),
+    }
 }
 
 #[cfg(test)]
