@@ -1,5 +1,5 @@
-//! The keys of an identity provider, fetched when somebody needs them: one fetch at a time, never two within ten
-//! seconds, and kept when a fetch fails.
+//! Keys of an identity provider, fetched on demand: one fetch at a time, at most one in ten seconds. A failed fetch keeps
+//! the previous keys.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -18,67 +18,65 @@ use crate::{
     sync::{Lock, Mutex, MutexGuard},
 };
 
-/// A fetch that takes longer has failed.
+/// Deadline of one fetch.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// From the beginning of one fetch to that of the next, whatever comes of it: a stranger's token must not make the
-/// hub a flood for the provider.
+/// Time from the start of one fetch to the start of the next, so that forged tokens cannot flood the provider.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 
-/// Requests that may wait for a fetch because their tokens name a key that is not known: a stranger makes up names.
+/// Requests that may wait for a fetch because of an unknown key id, which a forged token can have.
 const WAITING_MAX: usize = 64;
 
-/// The keys behind one URL.
+/// Keys of one URL.
 pub(crate) struct Jwks<Keys> {
     provider: Arc<HttpClient>,
     parse: fn(&[u8]) -> Result<Keys, String>,
     interval: Duration,
     kept: Mutex<Option<CachedKeys<Keys>>>,
     fetching: AsyncMutex<FetchState>,
-    /// For requests that wait for a fetch because of a key's name.
-    places: Semaphore,
+    /// Slots of requests that wait for a fetch because of a key id.
+    waiters: Semaphore,
     metrics: Arc<Metrics>,
 }
 
 struct CachedKeys<Keys> {
     keys: Arc<Keys>,
-    /// What they were read from: the same document again is nothing new.
+    /// Document that the keys were read from; fetching the same document changes nothing.
     document: Bytes,
 }
 
-/// Whoever holds it moves the fetch on; where its caller goes away the next one takes it up, so nobody can keep a
-/// fetch from ending by asking for it and leaving.
+/// State of the fetches. The request that holds the lock drives the fetch. If it is dropped, the next request continues, so
+/// a client that disconnects cannot stop a fetch.
 #[derive(Default)]
 struct FetchState {
     began: Option<Instant>,
-    under_way: Option<Fetch>,
-    /// The last one that ended.
+    in_flight: Option<Fetch>,
+    /// Last completed fetch.
     ended: Option<FetchResult>,
 }
 
 #[derive(Clone, Copy)]
 struct FetchResult {
     began: Instant,
-    went_well: bool,
+    succeeded: bool,
 }
 
 type Fetch = Pin<Box<dyn Future<Output = Result<FetchedResponse, FetchError>> + Send>>;
 
 impl<Keys> Jwks<Keys> {
-    /// Keys from `url`: https, or http to loopback; the error says what is wrong with it, as the fault of a setting.
-    /// Nothing is fetched yet.
+    /// Returns the keys of `url`, https or http to loopback, without a fetch. The error is the text after the setting's name.
     pub(crate) fn new(
         url: &str,
         parse: fn(&[u8]) -> Result<Keys, String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, String> {
         let target = Target::parse(url)?;
-        // Over https the certificate says who answers, wherever that is.
-        let reach = if target.is_https() { AddressPolicy::Anywhere } else { AddressPolicy::Loopback };
+        // Over https the certificate authenticates the provider at any address.
+        let policy = if target.is_https() { AddressPolicy::Anywhere } else { AddressPolicy::Loopback };
         if let Some(address) = target.address() {
-            reach.check_address(address).map_err(|fault| format!("is http, and {fault}; use https"))?;
+            policy.check_address(address).map_err(|fault| format!("is http, and {fault}; use https"))?;
         }
-        Ok(Self::over(HttpClient::new(target, reach, DEADLINE), parse, INTERVAL_MIN, metrics))
+        Ok(Self::over(HttpClient::new(target, policy, DEADLINE), parse, INTERVAL_MIN, metrics))
     }
 
     fn over(
@@ -88,11 +86,11 @@ impl<Keys> Jwks<Keys> {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (kept, fetching) = (Mutex::new(Lock::ProviderKeys, None), AsyncMutex::default());
-        let places = Semaphore::new(WAITING_MAX);
-        Self { provider: Arc::new(provider), parse, interval, kept, fetching, places, metrics }
+        let waiters = Semaphore::new(WAITING_MAX);
+        Self { provider: Arc::new(provider), parse, interval, kept, fetching, waiters, metrics }
     }
 
-    /// The keys; the first to ask waits for them. Cancel safe.
+    /// Returns the keys; the first call waits for a fetch. Cancel-safe.
     ///
     /// # Errors
     /// [`Code::KeysUnavailable`] until a fetch has succeeded.
@@ -101,7 +99,7 @@ impl<Keys> Jwks<Keys> {
             return Ok(keys);
         }
         let mut fetching = self.fetching.lock().await;
-        // Those who waited for another's fetch find its keys.
+        // Another request may have fetched them while this one waited for the lock.
         if let Some(keys) = self.newest() {
             return Ok(keys);
         }
@@ -112,8 +110,8 @@ impl<Keys> Jwks<Keys> {
         })
     }
 
-    /// Looks for a key that [`Jwks::newest`] lacks: in what a fetch that begins after this call brings. Waits until a fetch is
-    /// allowed. `None` says that the provider does not have the key. Cancel safe.
+    /// Finds a key that [`Jwks::newest`] lacks, by a fetch that begins after this call. Waits until a fetch is allowed. `None`
+    /// means that the provider does not have the key. Cancel-safe.
     ///
     /// # Errors
     /// [`Code::KeysUnavailable`] if as many requests wait as may, or if the fetch fails.
@@ -121,8 +119,8 @@ impl<Keys> Jwks<Keys> {
         &self,
         find: impl Fn(&Keys) -> Option<Found>,
     ) -> Result<Option<Found>, Error> {
-        let asked_at = Instant::now();
-        let Ok(_place) = self.places.try_acquire() else {
+        let called_at = Instant::now();
+        let Ok(_waiter) = self.waiters.try_acquire() else {
             return Err(unavailable("too many requests wait for new keys; ask again", self.interval));
         };
         let mut fetching = self.fetching.lock().await;
@@ -130,9 +128,9 @@ impl<Keys> Jwks<Keys> {
             if let Some(found) = self.newest().and_then(|keys| find(&keys)) {
                 return Ok(Some(found));
             }
-            if let Some(ended) = fetching.ended.filter(|ended| ended.began >= asked_at) {
+            if let Some(ended) = fetching.ended.filter(|ended| ended.began >= called_at) {
                 let failed = "the keys that tokens are verified with could not be fetched; ask again";
-                return if ended.went_well {
+                return if ended.succeeded {
                     Ok(None)
                 } else {
                     Err(unavailable(failed, self.wait(&fetching)))
@@ -143,14 +141,14 @@ impl<Keys> Jwks<Keys> {
         }
     }
 
-    /// Fetches once, as soon as may be: for a caller that comes back now and then, and does not go away meanwhile.
+    /// Fetches the keys as soon as a fetch is allowed. The caller calls it periodically and does not drop it.
     pub(crate) async fn refresh(&self) {
         let wait = self.wait(&*self.fetching.lock().await);
         sleep(wait).await;
         self.fetch_if_due(&mut *self.fetching.lock().await).await;
     }
 
-    /// The kept keys, at once.
+    /// Returns the keys of the last successful fetch, without waiting.
     pub(crate) fn newest(&self) -> Option<Arc<Keys>> {
         self.kept().as_ref().map(|kept| kept.keys.clone())
     }
@@ -159,42 +157,42 @@ impl<Keys> Jwks<Keys> {
     fn wait(&self, fetching: &FetchState) -> Duration {
         let due = fetching.began.map(|began| began + self.interval);
         match due {
-            Some(due) if fetching.under_way.is_none() => due.saturating_duration_since(Instant::now()),
+            Some(due) if fetching.in_flight.is_none() => due.saturating_duration_since(Instant::now()),
             _ => Duration::ZERO,
         }
     }
 
     async fn fetch_if_due(&self, fetching: &mut FetchState) {
-        let was_left_behind = fetching.under_way.is_some();
+        let was_abandoned = fetching.in_flight.is_some();
         if self.wait(fetching).is_zero() && !self.fetch(fetching).await {
-            // Nobody moved it on, so its time was over before it was taken up.
-            if was_left_behind && self.wait(fetching).is_zero() {
+            // No request drove the abandoned fetch, so its deadline may have passed meanwhile.
+            if was_abandoned && self.wait(fetching).is_zero() {
                 self.fetch(fetching).await;
             }
         }
     }
 
-    /// Begins a fetch, or takes up the one that was left behind, and says whether it went well.
+    /// Begins a fetch or continues an abandoned one. Returns whether it succeeded.
     async fn fetch(&self, fetching: &mut FetchState) -> bool {
-        let under_way = fetching.under_way.get_or_insert_with(|| {
+        let in_flight = fetching.in_flight.get_or_insert_with(|| {
             fetching.began = Some(Instant::now());
             self.metrics.auth.jwks_fetch();
             let provider = self.provider.clone();
             Box::pin(async move { provider.get().await })
         });
-        let answer = under_way.await;
-        fetching.under_way = None;
-        let taken = self.take(answer);
-        let ended = |began| FetchResult { began, went_well: taken.is_ok() };
+        let answer = in_flight.await;
+        fetching.in_flight = None;
+        let stored = self.store(answer);
+        let ended = |began| FetchResult { began, succeeded: stored.is_ok() };
         fetching.ended = fetching.began.map(ended);
-        if let Err(fault) = &taken {
+        if let Err(fault) = &stored {
             self.metrics.auth.jwks_failure();
-            warn!(url = %self.provider.target(), fault, "keys could not be fetched; those there are stay");
+            warn!(url = %self.provider.target(), fault, "fetch of keys failed; the previous keys stay");
         }
-        taken.is_ok()
+        stored.is_ok()
     }
 
-    fn take(&self, answer: Result<FetchedResponse, FetchError>) -> Result<(), String> {
+    fn store(&self, answer: Result<FetchedResponse, FetchError>) -> Result<(), String> {
         let FetchedResponse { status, body } = answer.map_err(|fault| fault.to_string())?;
         if status != StatusCode::OK {
             return Err(format!("the answer is {status}; only 200 counts, and a redirect is not followed"));

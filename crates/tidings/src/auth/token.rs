@@ -1,4 +1,4 @@
-//! JWTs: what a token says, once its signature was found to be good. RFC 7515, 7519, 8725.
+//! JWTs: parsing, and the claims of a token whose signature is verified. RFC 7515, 7519, 8725.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -13,12 +13,12 @@ pub(super) use self::keys::{KeyFingerprint, VerificationKey, from_jwks};
 use super::credential::CredentialError;
 use crate::config::{Algorithm, AuthSettings, bounds::user_name_fault};
 
-/// The longest token. Identity providers that put groups into tokens stay below it; nobody needs more.
+/// Longest token. Tokens of identity providers that list groups stay below it.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
-/// Patterns of one kind in a token.
+/// Patterns of one kind in one token.
 const PATTERNS_MAX: usize = 1_000;
 
-/// A token in its parts, with nothing in it believed yet.
+/// Parts of a token, not verified yet.
 pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Token<'a> {
     signature: Vec<u8>,
 }
 
-/// What a token with a good signature says.
+/// Claims of a token whose signature is verified.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Claims {
     pub(crate) user: String,
@@ -42,14 +42,14 @@ pub(crate) struct Claims {
     pub(crate) publish: Vec<Subscription>,
 }
 
-/// The keys of `[auth]` that are at hand.
+/// Reads the keys of `auth.secret` and `auth.key_file`.
 ///
 /// # Errors
-/// What is wrong with the key file.
+/// The problem of the key file.
 pub(super) fn read_static_keys(settings: &AuthSettings) -> Result<Vec<VerificationKey>, String> {
     let mut found: Vec<VerificationKey> = settings.secret.iter().map(VerificationKey::of_secret).collect();
     if let Some(path) = &settings.key_file {
-        let failed = |why: String| format!("auth.key_file {}: {why}", path.display());
+        let failed = |reason: String| format!("auth.key_file {}: {reason}", path.display());
         let text = std::fs::read(path).map_err(|error| failed(format!("it cannot be read: {error}")))?;
         found.extend(keys::from_pem(&text).map_err(failed)?);
     }
@@ -57,7 +57,7 @@ pub(super) fn read_static_keys(settings: &AuthSettings) -> Result<Vec<Verificati
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart.
+    /// Parses a token.
     pub(super) fn parse(text: &'a str) -> Result<Self, CredentialError> {
         #[derive(Deserialize)]
         struct Header {
@@ -73,7 +73,7 @@ impl<'a> Token<'a> {
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| CredentialError::Shape)?;
         let header: Header = serde_json::from_slice(&header).map_err(|_| CredentialError::Shape)?;
         if header.crit.is_some() {
-            // Whatever it is, it was said to be critical, and is not understood here. RFC 7515, 4.1.11.
+            // An unknown critical extension makes the token invalid. RFC 7515, 4.1.11.
             return Err(CredentialError::Shape);
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| CredentialError::Shape)?;
@@ -81,21 +81,21 @@ impl<'a> Token<'a> {
         Ok(Self { algorithm, key_id: header.kid, signed, claims, signature })
     }
 
-    /// Whether the key may be the one that signed it.
+    /// Whether the key has the token's key id and algorithm.
     pub(super) fn may_be_of(&self, key: &VerificationKey) -> bool {
         let is_named = match (key.id(), self.key_id.as_deref()) {
-            (Some(has), Some(wanted)) => has == wanted,
+            (Some(id), Some(key_id)) => id == key_id,
             _ => true,
         };
         is_named && key.can(self.algorithm)
     }
 
-    /// Whether the key signed it.
+    /// Whether the signature is valid under the key.
     pub(super) fn is_signed_by(&self, key: &VerificationKey) -> bool {
         self.may_be_of(key) && key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
     }
 
-    /// What it says. To be asked after its signature was verified.
+    /// Reads the claims. The caller has verified the signature.
     pub(super) fn claims(&self, user_claim: &str) -> Result<Claims, CredentialError> {
         let text = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| CredentialError::Shape)?;
         let claims: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| CredentialError::Shape)?;
@@ -114,7 +114,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// A user's name: text, or a whole number, as many databases have it.
+/// Returns the user's name: text, or an integer, which many databases use.
 fn user(claim: Option<&Value>) -> Option<String> {
     let name = match claim? {
         Value::String(name) => name.clone(),
@@ -149,7 +149,7 @@ fn texts(claim: Option<&Value>) -> Result<Vec<String>, CredentialError> {
     }
 }
 
-/// Patterns that cannot be read grant nothing; the others still do.
+/// Reads patterns. An invalid pattern grants nothing; the others still do.
 fn patterns(claim: Option<&Value>) -> Result<Vec<Subscription>, CredentialError> {
     let patterns = texts(claim)?;
     if patterns.len() > PATTERNS_MAX {

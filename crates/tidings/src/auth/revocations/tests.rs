@@ -1,4 +1,4 @@
-//! Who is refused, until when, and after a restart.
+//! Coverage of revocations, their expiry, and restarts.
 
 use std::{fs, path::PathBuf};
 
@@ -50,7 +50,7 @@ fn user_is_refused_with_older_tokens_until_then() {
     let refused = |issued_at, now| revocations.covers(&claims("u", issued_at, None), now);
     assert!(refused(Some(99.0), 101.0));
     assert!(refused(Some(100.0), 101.0), "issued in the same second");
-    assert!(refused(None, 101.0), "nobody knows when it was issued");
+    assert!(refused(None, 101.0), "the time of issue is unknown");
     assert!(!refused(Some(101.0), 101.0), "a fresh login");
     assert!(!refused(Some(99.0), 200.0), "its time is over");
     assert!(!revocations.covers(&claims("v", Some(99.0), None), 101.0));

@@ -1,4 +1,4 @@
-//! Tickets are spent once, within a minute, and nobody can make all of them.
+//! Tickets are redeemed once, within a minute, and one user cannot take all of them.
 
 use super::*;
 use crate::auth::{identity::AuthMethod, identity::Principal, permissions::Permissions};
@@ -13,13 +13,13 @@ fn channels() -> Vec<Subscription> {
 }
 
 #[test]
-fn ticket_is_good_once_and_for_a_minute() {
+fn ticket_is_valid_once_and_for_a_minute() {
     let tickets = Tickets::default();
     let first = tickets.issue(&user("u"), channels(), 1_000).unwrap();
     assert_eq!(first.expires_at, 61_000);
     assert!(first.text.reveal().starts_with("ti_"));
-    let (maker, subscriptions) = tickets.redeem(first.text.reveal(), 60_999).unwrap();
-    assert_eq!((maker.principal.clone(), subscriptions), (Principal::User("u".into()), channels()));
+    let (issuer, subscriptions) = tickets.redeem(first.text.reveal(), 60_999).unwrap();
+    assert_eq!((issuer.principal.clone(), subscriptions), (Principal::User("u".into()), channels()));
     assert!(tickets.redeem(first.text.reveal(), 60_999).is_none());
     let second = tickets.issue(&user("u"), channels(), 1_000).unwrap();
     assert!(tickets.redeem(second.text.reveal(), 61_000).is_none());
@@ -27,11 +27,11 @@ fn ticket_is_good_once_and_for_a_minute() {
 }
 
 #[test]
-fn one_user_makes_a_hundred_tickets_a_minute_and_leaves_room_for_others() {
+fn one_user_gets_a_hundred_tickets_a_minute_and_others_still_get_theirs() {
     let tickets = Tickets::default();
     for _ in 0..TICKETS_PER_USER_MAX {
         let ticket = tickets.issue(&user("u"), channels(), 0).unwrap();
-        // Spent or not, it counts.
+        // A redeemed ticket still counts.
         assert!(tickets.redeem(ticket.text.reveal(), 1).is_some());
     }
     let error = tickets.issue(&user("u"), channels(), 59_999).unwrap_err();

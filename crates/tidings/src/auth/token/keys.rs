@@ -1,4 +1,4 @@
-//! Keys that tokens are verified with, each bound to what it can verify: a public key is never taken for a secret.
+//! Keys that verify tokens, each bound to its algorithms: a public key never verifies as a secret.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{hmac, signature};
@@ -18,22 +18,22 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// Smaller keys are refused, as RFC 7518, 3.3, asks.
+/// Smallest RSA key. RFC 7518, 3.3.
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 
-/// One key.
+/// Key that verifies signatures.
 #[derive(Clone)]
 pub(crate) struct VerificationKey {
     material: Material,
-    /// Its name in a JWKS.
+    /// Key id in a JWKS.
     id: Option<String>,
-    /// The one algorithm that a JWKS binds it to.
+    /// Algorithm that a JWKS binds the key to.
     algorithm: Option<Algorithm>,
-    mark: KeyFingerprint,
+    fingerprint: KeyFingerprint,
 }
 
-/// Tells keys apart without holding them.
+/// Hash that identifies a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KeyFingerprint([u8; 16]);
 
@@ -47,7 +47,7 @@ enum Material {
 }
 
 impl VerificationKey {
-    /// The key of HS256, HS384 and HS512.
+    /// Returns the key of HS256, HS384 and HS512.
     pub(super) fn of_secret(secret: &Secret) -> Self {
         let bytes = secret.reveal().as_bytes();
         let key = |algorithm| hmac::Key::new(algorithm, bytes);
@@ -56,35 +56,35 @@ impl VerificationKey {
             material: Material::Secret(Box::new(keys)),
             id: None,
             algorithm: None,
-            mark: fingerprint(b"hmac", &[bytes]),
+            fingerprint: fingerprint(b"hmac", &[bytes]),
         }
     }
 
     fn public(material: Material) -> Self {
-        let mark = match &material {
+        let fingerprint = match &material {
             Material::Rsa { n, e } => fingerprint(b"rsa", &[n, e]),
             Material::P256(point) => fingerprint(b"p256", &[point]),
             Material::P384(point) => fingerprint(b"p384", &[point]),
             Material::Ed25519(point) => fingerprint(b"ed25519", &[point]),
             Material::Secret(_) => unreachable!("a secret is no public key"),
         };
-        Self { material, id: None, algorithm: None, mark }
+        Self { material, id: None, algorithm: None, fingerprint }
     }
 
-    /// Tells it from other keys.
+    /// Returns the hash that identifies the key.
     pub(crate) fn fingerprint(&self) -> KeyFingerprint {
-        self.mark
+        self.fingerprint
     }
 
-    /// The name that a JWKS gives it.
+    /// Returns the key id in its JWKS.
     pub(in crate::auth) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Whether it can verify this algorithm at all.
+    /// Whether the key can verify this algorithm.
     pub(crate) fn can(&self, algorithm: Algorithm) -> bool {
         use Algorithm as A;
-        let of_its_kind = match &self.material {
+        let is_of_kind = match &self.material {
             Material::Secret(_) => algorithm.is_symmetric(),
             Material::Rsa { .. } => {
                 matches!(algorithm, A::Rs256 | A::Rs384 | A::Rs512 | A::Ps256 | A::Ps384 | A::Ps512)
@@ -93,10 +93,10 @@ impl VerificationKey {
             Material::P384(_) => algorithm == A::Es384,
             Material::Ed25519(_) => algorithm == A::EdDsa,
         };
-        of_its_kind && self.algorithm.is_none_or(|bound| bound == algorithm)
+        is_of_kind && self.algorithm.is_none_or(|bound| bound == algorithm)
     }
 
-    /// Whether the signature is this key's.
+    /// Whether the signature of the message is valid under this key.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         if !self.can(algorithm) {
             return false;
@@ -142,7 +142,7 @@ fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> KeyFingerprint {
 /// Reads the public keys of a PEM file.
 ///
 /// # Errors
-/// What is wrong with the text, and how to get what is needed.
+/// The problem, and a command that writes the right file.
 pub(super) fn from_pem(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut rest = text;
     let mut keys = Vec::new();
@@ -219,10 +219,10 @@ fn point(bytes: &[u8], length: usize) -> Result<Vec<u8>, String> {
     (bytes.len() == length).then(|| bytes.to_vec()).ok_or_else(|| "a key in it is damaged".to_owned())
 }
 
-/// Reads the keys of a JWKS that can verify tokens; others are passed over, as RFC 7517, 5, asks.
+/// Reads the keys of a JWKS that can verify tokens, and ignores others. RFC 7517, 5.
 ///
 /// # Errors
-/// Where it is no JWKS.
+/// For a text that is no JWKS.
 pub(crate) fn from_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     #[derive(Deserialize)]
     struct Set {
@@ -258,7 +258,7 @@ fn from_jwk(jwk: Jwk) -> Option<VerificationKey> {
         let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
         (x.len() == half && y.len() == half).then(|| [&[4][..], &x, &y].concat())
     };
-    // A symmetric key (`oct`) has no business at a public address.
+    // A symmetric key (`oct`) is ignored: its secret would be public.
     let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => rsa_of(&bytes(&jwk.n)?, bytes(&jwk.e)?).ok()?,
         ("EC", Some("P-256")) => Material::P256(curve_point(32)?),
@@ -266,7 +266,7 @@ fn from_jwk(jwk: Jwk) -> Option<VerificationKey> {
         ("OKP", Some("Ed25519")) => Material::Ed25519(bytes(&jwk.x).filter(|x| x.len() == 32)?),
         _ => return None,
     };
-    // A key that is bound to an algorithm of somebody else verifies nothing here.
+    // A key that is bound to an unknown algorithm is ignored.
     let algorithm = jwk.alg.map(|alg| alg.parse()).transpose().ok()?;
     Some(VerificationKey { id: jwk.kid, algorithm, ..VerificationKey::public(material) })
 }

@@ -1,4 +1,4 @@
-//! Several nodes around one board that is slow, forgetful, full or away.
+//! Replication through a shared store with conflicts, without capacity, or out of reach.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,62 +10,61 @@ use std::{
 
 use super::*;
 
-/// A board in memory.
+/// Revocation store in memory.
 #[derive(Default)]
-struct Wall {
-    notes: Mutex<BTreeMap<String, (String, String)>>,
-    /// What others put up just before the next calls.
+struct MemoryStore {
+    rows: Mutex<BTreeMap<String, (String, String)>>,
+    /// Writes of other nodes just before the next calls.
     before: Mutex<VecDeque<StoredRevocation>>,
     calls: AtomicUsize,
-    distrusts: AtomicUsize,
-    is_away: bool,
+    resyncs: AtomicUsize,
+    is_unreachable: bool,
     is_full: bool,
 }
 
-impl Wall {
-    fn put(&self, note: &StoredRevocation) -> ReplicationOutcome {
-        let mut notes = self.notes.lock().unwrap();
-        let there = notes.get(&note.name).cloned();
-        if there.as_ref().map(|it| it.0.clone()).unwrap_or_default() != note.version {
+impl MemoryStore {
+    fn put(&self, row: &StoredRevocation) -> ReplicationOutcome {
+        let mut rows = self.rows.lock().unwrap();
+        let there = rows.get(&row.name).cloned();
+        if there.as_ref().map(|it| it.0.clone()).unwrap_or_default() != row.version {
             return ReplicationOutcome::Other(there);
         }
-        let version = format!("after {}", note.version);
-        notes.insert(note.name.clone(), (version, note.text.clone()));
+        let version = format!("after {}", row.version);
+        rows.insert(row.name.clone(), (version, row.text.clone()));
         ReplicationOutcome::Done
     }
 
-    fn says(&self, name: &str) -> Option<Revocation> {
-        parse(name, &self.notes.lock().unwrap().get(name)?.1)
+    fn revocation(&self, name: &str) -> Option<Revocation> {
+        parse(name, &self.rows.lock().unwrap().get(name)?.1)
     }
 
     fn all(&self) -> RevocationChange {
-        let notes = self.notes.lock().unwrap();
+        let rows = self.rows.lock().unwrap();
         RevocationChange::All(
-            notes
-                .iter()
+            rows.iter()
                 .map(|(name, (version, text))| (name.clone(), version.clone(), text.clone()))
                 .collect(),
         )
     }
 
-    fn distrusts(&self) -> usize {
-        self.distrusts.load(Ordering::Relaxed)
+    fn resyncs(&self) -> usize {
+        self.resyncs.load(Ordering::Relaxed)
     }
 }
 
-impl RevocationStore for Wall {
+impl RevocationStore for MemoryStore {
     fn replicate<'a>(
         &'a self,
-        notes: &'a [StoredRevocation],
+        rows: &'a [StoredRevocation],
     ) -> StoreFuture<'a, Result<Vec<ReplicationOutcome>, Error>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if let Some(note) = self.before.lock().unwrap().pop_front() {
-            self.put(&note);
+        if let Some(row) = self.before.lock().unwrap().pop_front() {
+            self.put(&row);
         }
-        let outcome = match (self.is_away, self.is_full) {
-            (true, _) => Err(Error::new(Code::NotStored, "away")),
-            (_, true) => Ok(notes.iter().map(|_| ReplicationOutcome::Full).collect()),
-            _ => Ok(notes.iter().map(|note| self.put(note)).collect()),
+        let outcome = match (self.is_unreachable, self.is_full) {
+            (true, _) => Err(Error::new(Code::NotStored, "unreachable")),
+            (_, true) => Ok(rows.iter().map(|_| ReplicationOutcome::Full).collect()),
+            _ => Ok(rows.iter().map(|row| self.put(row)).collect()),
         };
         Box::pin(async { outcome })
     }
@@ -75,7 +74,7 @@ impl RevocationStore for Wall {
     }
 
     fn mark_stale(&self) {
-        self.distrusts.fetch_add(1, Ordering::Relaxed);
+        self.resyncs.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -87,32 +86,32 @@ fn new(user: &str, at: u64, until: f64) -> Unreplicated {
     Unreplicated { revocation: of(user, at, until), version: String::new() }
 }
 
-async fn telling(wall: &Arc<Wall>, revocation: Revocation) -> Result<(), Error> {
-    let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+async fn replicate(store: &Arc<MemoryStore>, revocation: Revocation) -> Result<(), Error> {
+    let revocation_store: Arc<dyn RevocationStore> = store.clone();
     Replication::new(Some(&revocation_store), revocation, Ok(())).run().await
 }
 
 #[tokio::test]
 async fn revocations_of_two_nodes_become_one_that_covers_both() {
-    let wall = Arc::new(Wall::default());
-    telling(&wall, of("u", 10, 500.0)).await.unwrap();
-    telling(&wall, of("u", 20, 300.5)).await.unwrap();
-    assert_eq!(wall.says("user:u"), Some(of("u", 20, 500.0)));
-    telling(&wall, of("u", 15, 400.0)).await.unwrap();
-    assert_eq!(wall.says("user:u"), Some(of("u", 20, 500.0)));
-    assert_eq!(wall.distrusts(), 0);
+    let store = Arc::new(MemoryStore::default());
+    replicate(&store, of("u", 10, 500.0)).await.unwrap();
+    replicate(&store, of("u", 20, 300.5)).await.unwrap();
+    assert_eq!(store.revocation("user:u"), Some(of("u", 20, 500.0)));
+    replicate(&store, of("u", 15, 400.0)).await.unwrap();
+    assert_eq!(store.revocation("user:u"), Some(of("u", 20, 500.0)));
+    assert_eq!(store.resyncs(), 0);
 }
 
 #[tokio::test]
-async fn whoever_is_overtaken_again_and_again_loses_nothing_and_takes_nothing() {
-    let wall = Arc::new(Wall::default());
+async fn repeated_conflicts_lose_no_revocation() {
+    let store = Arc::new(MemoryStore::default());
     let others = [("", 30, 100.0), ("after ", 30, 600.0), ("after after ", 40, 700.0)];
     for (version, at, until) in others {
-        let note = row_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
-        wall.before.lock().unwrap().push_back(note);
+        let row = row_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
+        store.before.lock().unwrap().push_back(row);
     }
-    telling(&wall, of("u", 35, 650.0)).await.unwrap();
-    assert_eq!(wall.says("user:u"), Some(of("u", 40, 700.0)));
+    replicate(&store, of("u", 35, 650.0)).await.unwrap();
+    assert_eq!(store.revocation("user:u"), Some(of("u", 40, 700.0)));
 }
 
 #[tokio::test]
@@ -124,9 +123,9 @@ async fn names_of_users_sessions_and_tokens_stay_apart() {
         RevokedSubject::User(String::new()),
     ] {
         let revocation = Revocation { subject, at: 7, until: 8.25 };
-        let note = row_of(&Unreplicated { revocation: revocation.clone(), version: String::new() });
-        assert_eq!(note.until, 8250);
-        assert_eq!(parse(&note.name, &note.text), Some(revocation));
+        let row = row_of(&Unreplicated { revocation: revocation.clone(), version: String::new() });
+        assert_eq!(row.until, 8250);
+        assert_eq!(parse(&row.name, &row.text), Some(revocation));
     }
     for (name, text) in [("user", "{}"), ("user:u", "{}"), ("group:g", r#"{"at":1,"until":2.0}"#)] {
         assert_eq!(parse(name, text), None);
@@ -134,39 +133,41 @@ async fn names_of_users_sessions_and_tokens_stay_apart() {
 }
 
 #[tokio::test]
-async fn what_is_not_told_is_said_and_the_board_not_trusted() {
-    let away = Arc::new(Wall { is_away: true, ..Wall::default() });
-    assert_eq!(telling(&away, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
-    assert_eq!(away.distrusts(), 1);
-    // Who asked may go away before it was told.
-    let revocation_store: Arc<dyn RevocationStore> = away.clone();
+async fn failed_replication_is_an_error_and_requests_a_resync() {
+    let unreachable = Arc::new(MemoryStore { is_unreachable: true, ..MemoryStore::default() });
+    assert_eq!(replicate(&unreachable, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
+    assert_eq!(unreachable.resyncs(), 1);
+    // A client may disconnect before the replication.
+    let revocation_store: Arc<dyn RevocationStore> = unreachable.clone();
     drop(Replication::new(Some(&revocation_store), of("u", 1, 2.0), Ok(())));
-    assert_eq!(away.distrusts(), 2);
-    let revocation_store: Arc<dyn RevocationStore> = away.clone();
+    assert_eq!(unreachable.resyncs(), 2);
+    let revocation_store: Arc<dyn RevocationStore> = unreachable.clone();
     retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
-    assert_eq!(away.distrusts(), 3);
+    assert_eq!(unreachable.resyncs(), 3);
     retry_unreplicated(&revocation_store, Vec::new()).await;
-    assert_eq!(away.distrusts(), 3);
+    assert_eq!(unreachable.resyncs(), 3);
 }
 
 #[tokio::test]
-async fn revocation_that_is_told_but_not_kept_here_is_not_answered_as_kept() {
+async fn replicated_revocation_that_the_disk_refused_is_an_error() {
     let kept = || Err(Error::new(Code::NotStored, "the disk is full"));
-    for (wall, distrusts) in [(Wall::default(), 0), (Wall { is_away: true, ..Wall::default() }, 1)] {
-        let wall = Arc::new(wall);
-        let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+    for (store, resyncs) in
+        [(MemoryStore::default(), 0), (MemoryStore { is_unreachable: true, ..MemoryStore::default() }, 1)]
+    {
+        let store = Arc::new(store);
+        let revocation_store: Arc<dyn RevocationStore> = store.clone();
         let error =
             Replication::new(Some(&revocation_store), of("u", 1, 2.0), kept()).run().await.unwrap_err();
         assert_eq!(error.code(), Code::NotStored);
-        assert_eq!(wall.distrusts(), distrusts, "{error}");
+        assert_eq!(store.resyncs(), resyncs, "{error}");
     }
 }
 
 #[tokio::test]
-async fn board_without_room_is_said_and_not_asked_again() {
-    let wall = Arc::new(Wall { is_full: true, ..Wall::default() });
-    assert_eq!(telling(&wall, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
-    let revocation_store: Arc<dyn RevocationStore> = wall.clone();
+async fn full_store_is_an_error_without_a_retry() {
+    let store = Arc::new(MemoryStore { is_full: true, ..MemoryStore::default() });
+    assert_eq!(replicate(&store, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
+    let revocation_store: Arc<dyn RevocationStore> = store.clone();
     retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
-    assert_eq!((wall.calls.load(Ordering::Relaxed), wall.distrusts()), (2, 0));
+    assert_eq!((store.calls.load(Ordering::Relaxed), store.resyncs()), (2, 0));
 }

@@ -1,9 +1,9 @@
-//! What is kept for a ticket says nothing without it.
+//! A sealed ticket reveals nothing without its text.
 
 use super::*;
 
 #[test]
-fn only_the_ticket_opens_what_is_kept_for_it() {
+fn only_its_text_opens_a_sealed_ticket() {
     let channels = vec![Subscription::parse("user.u").unwrap(), Subscription::parse("user.u.**").unwrap()];
     let sealed = seal("ti_one", &Secret::new("a token"), &channels);
     let opened = open("ti_one", sealed.clone());
