@@ -2,6 +2,7 @@
 
 mod auth;
 pub mod bounds;
+mod error;
 mod network;
 mod redis;
 mod secret;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
+pub use self::error::{SettingError, UnknownWord};
 pub(crate) use self::network::network;
 #[cfg(feature = "redis")]
 pub(crate) use self::redis::is_of_key_events;
@@ -191,15 +193,6 @@ pub enum Envelope {
     Strict,
 }
 
-/// Invalid setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingError {
-    /// Name of the setting, for example `limits.body_bytes`.
-    pub setting: &'static str,
-    /// Problem, with the value and the bound: `is 10 bytes; at least 64KiB`.
-    pub problem: String,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -218,13 +211,6 @@ impl Default for Settings {
             redis: None,
             shutdown: ShutdownSettings::default(),
         }
-    }
-}
-
-impl Settings {
-    /// Returns the errors of these settings: values out of their [`bounds`], and contradictions.
-    pub fn validate(&self) -> Vec<SettingError> {
-        bounds::faults(self)
     }
 }
 
@@ -319,19 +305,6 @@ impl Envelope {
     }
 }
 
-/// Text that is none of the choices of a setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownWord {
-    word: String,
-    choices: &'static [&'static str],
-}
-
-impl UnknownWord {
-    fn new(word: &str, choices: &'static [&'static str]) -> Self {
-        Self { word: word.to_owned(), choices }
-    }
-}
-
 impl FromStr for Durability {
     type Err = UnknownWord;
 
@@ -368,22 +341,6 @@ impl fmt::Display for Envelope {
         formatter.write_str(self.as_str())
     }
 }
-
-impl fmt::Display for UnknownWord {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "is {:?}; one of {}", self.word, self.choices.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownWord {}
-
-impl fmt::Display for SettingError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.setting, self.problem)
-    }
-}
-
-impl std::error::Error for SettingError {}
 
 #[cfg(test)]
 mod tests;

@@ -153,7 +153,7 @@ impl<Keys> Jwks<Keys> {
         self.kept().as_ref().map(|kept| kept.keys.clone())
     }
 
-    /// For how long no fetch may begin. One that is under way may go on.
+    /// Returns the time until a fetch may begin; zero while one is in flight.
     fn wait(&self, fetching: &FetchState) -> Duration {
         let due = fetching.began.map(|began| began + self.interval);
         match due {

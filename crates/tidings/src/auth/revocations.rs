@@ -1,13 +1,14 @@
 //! Revocations of users, sessions and tokens, each until a time. They survive restarts.
 
 mod apply;
+mod entry;
 mod journal;
 pub(super) mod replication;
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
+pub(super) use self::entry::Revocation;
+pub(crate) use self::entry::RevokedSubject;
 use self::journal::Journal;
 use super::token::Claims;
 use crate::{
@@ -17,28 +18,6 @@ use crate::{
 
 /// Revocations in force at one time.
 const REVOCATIONS_MAX: usize = 100_000;
-
-/// Subject of a revocation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RevokedSubject {
-    /// Every token of a user that was issued before the revocation.
-    User(String),
-    /// A session.
-    Session(String),
-    /// One token, by its `jti`.
-    #[serde(rename = "jti")]
-    Token(String),
-}
-
-/// Revocation as the journal stores it. Times are seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Revocation {
-    #[serde(flatten)]
-    pub(super) subject: RevokedSubject,
-    pub(super) at: u64,
-    pub(super) until: f64,
-}
 
 /// Revocations in force, and their journal.
 pub(crate) struct Revocations {

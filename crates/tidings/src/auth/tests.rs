@@ -22,7 +22,7 @@ use crate::{
 };
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
-/// Where the tests' clock begins, in seconds.
+/// Start of the tests' clock, in seconds.
 const NOW: u64 = 1_700_000_000;
 
 fn token(claims: &Value) -> Credential {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use super::{Secret, UnknownWord};
+use super::{error::UnknownWord, secret::Secret};
 
 /// Authentication and permissions. A hub without these settings is open to every client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,18 +3,20 @@
 mod auth;
 mod origins;
 mod redis;
+mod text;
 
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{SettingError, Settings, network};
+use self::text::{out_of_bound, too_many};
+use super::{Settings, error::SettingError, network::network};
 
 pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
     USER_NAME_BYTES_MAX, key_name_fault, pattern_fault, user_name_fault,
 };
 pub use self::redis::{REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN};
+pub use self::text::{LIST_ENTRIES_MAX, duration_text, size_text};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -32,7 +34,7 @@ pub const IDEMPOTENCY_WINDOW: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_hours(24 * 30);
 /// `log.idempotency_keys`.
 pub const IDEMPOTENCY_KEYS: RangeInclusive<u64> = 1..=100_000_000;
-/// `stream.keep_alive`. Proxies cut silent connections after a minute or so; an hour helps nobody, but harms nobody either.
+/// `stream.keep_alive`. Many proxies close a silent connection after a minute.
 pub const KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_hours(1);
 /// `stream.write_timeout`.
 pub const WRITE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
@@ -63,37 +65,17 @@ pub const BODY_BYTES: RangeInclusive<u64> = 1..=(1 << 30);
 /// `shutdown.window`.
 pub const SHUTDOWN_WINDOW: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 
-/// Entries of one list of addresses, origins, types, networks, patterns or keys.
-pub const LIST_ENTRIES_MAX: usize = 1_000;
-
 // The largest event must fit the largest body.
 const _: () = assert!(*EVENT_BYTES.end() <= *BODY_BYTES.end());
 
-/// Writes a duration as settings do, in the largest unit that is exact: `250ms`, `15s`, `24h`, `7d`.
-pub fn duration_text(duration: Duration) -> String {
-    const UNITS: [(u128, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let milliseconds = duration.as_millis();
-    // One day reads `24h`, the usual form; two and more read in days.
-    if milliseconds == UNITS[0].0 {
-        return "24h".to_owned();
-    }
-    let exact = UNITS.iter().find(|(unit, _)| milliseconds != 0 && milliseconds.is_multiple_of(*unit));
-    match exact {
-        Some((unit, name)) => format!("{}{name}", milliseconds / unit),
-        None => format!("{milliseconds}ms"),
+impl Settings {
+    /// Returns the errors of these settings: values out of their [bounds](self), and contradictions.
+    pub fn validate(&self) -> Vec<SettingError> {
+        errors(self)
     }
 }
 
-/// Writes a size as settings do, in the largest unit that is exact: `512`, `64KiB`, `1GiB`.
-pub fn size_text(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes != 0 && bytes.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{}{name}", bytes / unit),
-        None => bytes.to_string(),
-    }
-}
-
-pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
+fn errors(settings: &Settings) -> Vec<SettingError> {
     let Settings { log, stream, server, limits, shutdown, .. } = settings;
     let durations = [
         ("log.retention_age", Some(log.retention_age), RETENTION_AGE),
@@ -134,26 +116,11 @@ pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
             .extend(value.and_then(|value| out_of_bound(setting, value, &bound, |count| count.to_string())));
     }
     faults.extend(list_faults(settings));
-    faults.extend(origins::faults(settings));
-    faults.extend(settings.auth.iter().flat_map(auth::faults));
-    faults.extend(settings.redis.iter().flat_map(redis::faults));
+    faults.extend(origins::errors(settings));
+    faults.extend(settings.auth.iter().flat_map(auth::errors));
+    faults.extend(settings.redis.iter().flat_map(redis::errors));
     faults.extend(relation_faults(settings));
     faults
-}
-
-fn out_of_bound<T: PartialOrd + Copy, D: Display>(
-    setting: &'static str,
-    value: T,
-    bound: &RangeInclusive<T>,
-    text: fn(T) -> D,
-) -> Option<SettingError> {
-    let (low, high) = (*bound.start(), *bound.end());
-    let side = match () {
-        () if value < low => format!("at least {}", text(low)),
-        () if value > high => format!("at most {}", text(high)),
-        () => return None,
-    };
-    Some(SettingError { setting, problem: format!("is {}; {side}", text(value)) })
 }
 
 fn list_faults(settings: &Settings) -> Vec<SettingError> {
@@ -181,11 +148,6 @@ fn list_faults(settings: &Settings) -> Vec<SettingError> {
         faults.extend(fault.map(|problem| SettingError { setting: "limits.trusted_proxies", problem }));
     }
     faults
-}
-
-fn too_many(setting: &'static str, length: usize) -> Option<SettingError> {
-    let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
-    (length > LIST_ENTRIES_MAX).then_some(SettingError { setting, problem })
 }
 
 fn relation_faults(settings: &Settings) -> Vec<SettingError> {

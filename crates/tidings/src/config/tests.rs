@@ -3,7 +3,7 @@
 use super::bounds::{duration_text, size_text};
 use super::*;
 
-fn faults(change: fn(&mut Settings)) -> Vec<String> {
+fn setting_errors(change: fn(&mut Settings)) -> Vec<String> {
     let mut settings = Settings::default();
     change(&mut settings);
     settings.validate().iter().map(ToString::to_string).collect()
@@ -11,12 +11,12 @@ fn faults(change: fn(&mut Settings)) -> Vec<String> {
 
 #[test]
 fn defaults_have_no_fault() {
-    assert_eq!(faults(|_| ()), Vec::<String>::new());
+    assert_eq!(setting_errors(|_| ()), Vec::<String>::new());
 }
 
 #[test]
 fn small_values_of_tests_are_allowed() {
-    let found = faults(|settings| {
+    let found = setting_errors(|settings| {
         settings.log.retention_events = 10;
         settings.log.retention_bytes = 64 << 10;
         settings.log.retention_age = Duration::from_millis(100);
@@ -30,7 +30,7 @@ fn small_values_of_tests_are_allowed() {
 
 #[test]
 fn every_fault_is_named_with_value_and_bound() {
-    let found = faults(|settings| {
+    let found = setting_errors(|settings| {
         settings.stream.keep_alive = Duration::from_millis(1);
         settings.log.retention_bytes = 1024;
         settings.limits.channels_per_connection = 100_000;
@@ -49,7 +49,7 @@ fn every_fault_is_named_with_value_and_bound() {
 
 #[test]
 fn event_larger_than_the_body_is_a_fault() {
-    let found = faults(|settings| settings.limits.body_bytes = 1000);
+    let found = setting_errors(|settings| settings.limits.body_bytes = 1000);
     assert_eq!(found, ["limits.event_bytes is 256KiB; at most limits.body_bytes, which is 1000"]);
 }
 

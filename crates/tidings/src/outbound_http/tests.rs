@@ -1,4 +1,4 @@
-//! What may be asked, and what becomes of servers that answer badly.
+//! Allowed targets, and the result of servers that answer badly.
 
 use std::{
     io,
@@ -133,7 +133,7 @@ async fn answer_of_the_largest_size_is_read_and_a_larger_one_is_none() {
     assert_eq!(by_address(&backend, LONG).get().await.unwrap().body.len(), BODY_BYTES_MAX);
     let backend = Backend::always(sized(BODY_BYTES_MAX + 1)).await;
     by_address(&backend, LONG).get().await.unwrap_err();
-    // One that does not say how long it is.
+    // A body without a length.
     let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 1 << 20]].concat();
     let backend = Backend::always(Reply::Bytes(endless)).await;
     by_address(&backend, LONG).get().await.unwrap_err();
@@ -213,7 +213,7 @@ async fn lookups_that_hang_hold_two_threads_however_many_ask() {
         asking.spawn(async move { outgoing.get().await.unwrap_err().to_string() });
     }
     let mut faults = asking.join_all().await;
-    // Both threads are taken by now, or will be; nobody who comes later gets a third.
+    // Both threads are taken by now, or will be; a later lookup gets no third.
     while started.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }

@@ -49,7 +49,7 @@ type Flight = AsyncMutex<Option<HookOutcome>>;
 /// An answer, or why there is none.
 type HookOutcome = Result<bool, Arc<str>>;
 
-/// One who waits for a flight.
+/// Waiter for a call in flight.
 struct FlightWaiter<'a> {
     hook_client: &'a HookClient,
     request: Arc<AccessRequest>,

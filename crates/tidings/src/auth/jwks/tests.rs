@@ -5,7 +5,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::*;
 use crate::outbound_http::tests::backend::{Backend, Reply, answer};
 
-/// Where no test waits for it.
+/// Interval that no test waits for.
 const LONG: Duration = Duration::from_secs(600);
 
 type Provider = Arc<Jwks<String>>;

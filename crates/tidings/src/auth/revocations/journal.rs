@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Revocation;
+use super::entry::Revocation;
 use crate::files::{self, Reserve, is_full};
 
 pub(super) const FILE_NAME: &str = "revocations.log";

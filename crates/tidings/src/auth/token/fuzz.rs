@@ -11,7 +11,7 @@ use crate::config::Secret;
 /// Reads a text as a token; and a header and claims as one that is signed by anything.
 ///
 /// # Panics
-/// Where a signature is taken for that of a key which did not sign, or claims break their bounds.
+/// If a signature verifies under a key that did not sign, or claims exceed their bounds.
 pub fn jwt(text: &str, header: &str, claims: &str) {
     let key = VerificationKey::of_secret(&Secret::new("not the key that signed"));
     let parts = [header, claims, "signature"].map(|part| URL_SAFE_NO_PAD.encode(part));
@@ -34,7 +34,7 @@ fn is_bounded(claims: &Claims) {
 /// Reads a text as a JWKS and as a PEM file, and holds a token against each key.
 ///
 /// # Panics
-/// Where a key takes a foreign signature for its own.
+/// If a signature of another key verifies.
 pub fn jwks(text: &[u8], token: &str) {
     let keys = [from_jwks(text), from_pem(text)].into_iter().flatten().flatten();
     let token = Token::parse(token).ok();

@@ -8,8 +8,11 @@ use std::time::Duration;
 use http::Uri;
 use tidings_protocol::Pattern;
 
-use super::super::{Algorithm, AuthSettings, KeySettings, SettingError};
-use super::{duration_text, out_of_bound, too_many};
+use super::super::{
+    auth::{Algorithm, AuthSettings, KeySettings},
+    error::SettingError,
+};
+use super::text::{duration_text, out_of_bound, too_many};
 
 /// `auth.leeway`.
 pub const LEEWAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
@@ -73,7 +76,7 @@ pub fn pattern_fault(pattern: &str, with_user: bool) -> Option<String> {
     }
 }
 
-pub(super) fn faults(auth: &AuthSettings) -> Vec<SettingError> {
+pub(super) fn errors(auth: &AuthSettings) -> Vec<SettingError> {
     let durations = [
         ("auth.leeway", auth.leeway, LEEWAY),
         ("auth.hook_timeout", auth.hook_timeout, HOOK_TIMEOUT),

@@ -1,8 +1,8 @@
 //! Bounds of `cors.origins`.
 
-use super::super::{SettingError, Settings};
+use super::super::{Settings, error::SettingError};
 
-pub(super) fn faults(settings: &Settings) -> Vec<SettingError> {
+pub(super) fn errors(settings: &Settings) -> Vec<SettingError> {
     let origins = &settings.cors.origins;
     let problems = origins.iter().filter_map(|origin| match origin.as_str() {
         "*" => any_fault(settings),

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tidings_protocol::{Pattern, Subscription};
 
-use super::super::{RedisSettings, SettingError, redis::is_of_key_events};
-use super::{duration_text, out_of_bound, too_many};
+use super::super::{
+    error::SettingError,
+    redis::{RedisSettings, is_of_key_events},
+};
+use super::text::{duration_text, out_of_bound, too_many};
 
 /// `redis.deadline`.
 pub const REDIS_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_mins(5);
@@ -17,7 +20,7 @@ pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
 /// Longest `redis.prefix`.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
 
-pub(super) fn faults(redis: &RedisSettings) -> Vec<SettingError> {
+pub(super) fn errors(redis: &RedisSettings) -> Vec<SettingError> {
     let durations =
         [("redis.deadline", redis.deadline, REDIS_DEADLINE), ("redis.lease", redis.lease, REDIS_LEASE)];
     let durations = durations

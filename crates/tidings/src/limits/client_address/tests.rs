@@ -13,7 +13,7 @@ fn last_hop_that_nobody_vouches_for_is_the_client() {
     let trusted = ["10.0.0.0/8", "127.0.0.1", "fd00::/8"];
     for (peer, forwarded, wanted) in [
         ("9.9.9.9", vec![], "9.9.9.9"),
-        // Whoever is not trusted may write what he likes.
+        // An untrusted peer's header is ignored.
         ("9.9.9.9", vec!["1.1.1.1"], "9.9.9.9"),
         ("10.0.0.1", vec!["1.1.1.1"], "1.1.1.1"),
         ("10.0.0.1", vec!["6.6.6.6, 1.1.1.1"], "1.1.1.1"),

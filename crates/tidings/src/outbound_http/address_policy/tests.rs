@@ -15,7 +15,7 @@ const NOT_PUBLIC: &[&str] = &[
     "2002:a00:1:: 2002:7f00:1::1 2002:c0a8:101::",
     // Teredo, and other assignments.
     "2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 2001:2::1 2001:10::1 2001:20::1 2001:1ff:ffff::",
-    // Documentation, discard, segment routing, what nobody was given.
+    // Documentation, discard, segment routing, unassigned.
     "2001:db8::1 3fff::1 3fff:fff::1 100::1 5f00::1 4000::1",
     // Unique local, link-local, site-local, multicast.
     "fc00::1 fd12:3456::1 fe80::1 febf::1 fec0::1 feff::1 ff02::1 ff0e::1",

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What it does with a request.
+/// Reply to a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// Sends these bytes and waits for the next request.
@@ -61,7 +61,7 @@ impl Backend {
         Self { address, seen, accepting }
     }
 
-    /// One that always answers the same.
+    /// Backend with one constant reply.
     pub(crate) async fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone()).await
     }

@@ -1,4 +1,4 @@
-//! Asked once, for everybody, in time.
+//! One call for equal requests, within the deadline.
 
 use std::sync::{
     Arc,
@@ -13,7 +13,7 @@ use crate::{
     outbound_http::tests::backend::{Backend, Reply, answer},
 };
 
-/// Where nothing waits for it.
+/// Timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(20);
 
 fn request(channel: &str) -> AccessRequest {

@@ -1,4 +1,4 @@
-//! What is sent, and what each answer means.
+//! Requests to the hook, and the meaning of each answer.
 
 use std::time::Duration;
 
