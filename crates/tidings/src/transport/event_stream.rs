@@ -38,7 +38,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 pub struct EventBody {
     driver: Driver,
     backpressure: Option<Arc<Backpressure>>,
-    /// Refusals of the socket that the driver was told of.
+    /// Refusals of the socket that were passed to the driver.
     refusals_seen: u64,
     /// The socket must be tried before it is given more bytes.
     must_flush: bool,

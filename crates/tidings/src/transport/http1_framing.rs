@@ -20,7 +20,7 @@ const BODY_BYTES_MAX: u64 = u64::MAX - 2;
 pub(crate) struct FramingError {
     /// Number of valid bytes before the error, of the bytes that were fed.
     pub(crate) at: usize,
-    pub(crate) place: MessagePart,
+    pub(crate) part: MessagePart,
     /// Description in lower case.
     pub(crate) what: &'static str,
 }
@@ -31,7 +31,7 @@ pub(crate) enum MessagePart {
     /// The request line and the headers.
     Head,
     /// The size of a chunk, and the line ends around its data.
-    Run,
+    ChunkFrame,
     /// The extension after a chunk's size.
     Extension,
     /// The headers after the last chunk.
@@ -198,9 +198,9 @@ impl FramingValidator {
         while at < bytes.len() && self.ended_head.is_none() {
             match self.take(&bytes[at..]) {
                 Ok(taken) => at += taken,
-                Err((place, what)) => {
-                    self.state = FramingState::Failed(place, what);
-                    return Err(FramingError { at, place, what });
+                Err((part, what)) => {
+                    self.state = FramingState::Failed(part, what);
+                    return Err(FramingError { at, part, what });
                 }
             }
         }
@@ -211,7 +211,7 @@ impl FramingValidator {
     fn take(&mut self, bytes: &[u8]) -> Result<usize, (MessagePart, &'static str)> {
         match self.state {
             FramingState::Off => return Ok(bytes.len()),
-            FramingState::Failed(place, what) => return Err((place, what)),
+            FramingState::Failed(part, what) => return Err((part, what)),
             FramingState::Body(left) => {
                 let (taken, left) = skip(bytes, left);
                 self.state = if left == 0 { FramingState::Start } else { FramingState::Body(left) };
@@ -226,27 +226,27 @@ impl FramingValidator {
                 // Fast path: most bytes of a head are in such values.
                 let taken = bytes.iter().position(|byte| !is_text(*byte)).unwrap_or(bytes.len());
                 if taken > 0 {
-                    self.count(self.place(), taken);
+                    self.count(self.part(), taken);
                     return Ok(taken);
                 }
             }
             _ => {}
         }
         let byte = bytes[0];
-        let place = self.place();
-        self.count(place, 1);
-        self.state = self.step(byte).map_err(|what| (place, what))?;
-        self.follow_preface(byte).map_err(|what| (place, what))?;
+        let part = self.part();
+        self.count(part, 1);
+        self.state = self.step(byte).map_err(|what| (part, what))?;
+        self.follow_preface(byte).map_err(|what| (part, what))?;
         Ok(1)
     }
 
-    fn count(&mut self, place: MessagePart, bytes: usize) {
-        if place == MessagePart::Head {
+    fn count(&mut self, part: MessagePart, bytes: usize) {
+        if part == MessagePart::Head {
             self.head_bytes += bytes;
         }
     }
 
-    fn place(&self) -> MessagePart {
+    fn part(&self) -> MessagePart {
         match self.state {
             FramingState::Extension(_) => MessagePart::Extension,
             FramingState::Size
@@ -254,7 +254,7 @@ impl FramingValidator {
             | FramingState::SizeBlank(_)
             | FramingState::SizeLf(_)
             | FramingState::DataCr
-            | FramingState::DataLf => MessagePart::Run,
+            | FramingState::DataLf => MessagePart::ChunkFrame,
             _ if self.in_trailers => MessagePart::Trailer,
             _ => MessagePart::Head,
         }
@@ -438,8 +438,8 @@ impl FramingValidator {
 impl FieldName {
     /// Appends a byte. Names longer than [`NAME_BYTES`] are cut, and match no name that is compared.
     fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte.to_ascii_lowercase();
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte.to_ascii_lowercase();
             self.length += 1;
         }
     }

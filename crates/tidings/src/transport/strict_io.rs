@@ -165,7 +165,7 @@ impl<Io> StrictIo<Io> {
                 Err(fault) => {
                     at += fault.at;
                     debug!(fault = fault.what, "a malformed request was refused");
-                    let Some(replacement) = refused_at(fault.place) else {
+                    let Some(replacement) = refused_at(fault.part) else {
                         let begin = at + 1 - self.framing.head_bytes();
                         return (begin, Some(self.refuse(malformed(fault.what))));
                     };
@@ -202,12 +202,12 @@ impl<Io> StrictIo<Io> {
 }
 
 /// Returns bytes that hyper refuses in a part of a request, without waiting for more; `None` in a head.
-fn refused_at(place: MessagePart) -> Option<&'static [u8]> {
-    match place {
+fn refused_at(part: MessagePart) -> Option<&'static [u8]> {
+    match part {
         MessagePart::Head => None,
         // hyper validates trailers when they are complete.
         MessagePart::Trailer => Some(b"\0\r\n\r\n"),
-        MessagePart::Run => Some(b"\0"),
+        MessagePart::ChunkFrame => Some(b"\0"),
         MessagePart::Extension => Some(b"\n"),
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 type Verdict = Result<(), (usize, MessagePart, &'static str)>;
 
 fn whole(input: &[u8]) -> Verdict {
-    FramingValidator::new().feed(input).map_err(|fault| (fault.at, fault.place, fault.what))
+    FramingValidator::new().feed(input).map_err(|fault| (fault.at, fault.part, fault.what))
 }
 
 fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
@@ -18,7 +18,7 @@ fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
     ends.push(input.len());
     ends.sort_unstable();
     for end in ends {
-        judge.feed(&input[begin..end]).map_err(|fault| (begin + fault.at, fault.place, fault.what))?;
+        judge.feed(&input[begin..end]).map_err(|fault| (begin + fault.at, fault.part, fault.what))?;
         begin = end;
     }
     Ok(())
@@ -35,12 +35,12 @@ fn passes(input: &str) {
 
 /// Asserts that the last byte of the input is refused, and none before it.
 #[track_caller]
-fn fails_at_its_end(input: &[u8], place: MessagePart) {
+fn fails_at_its_end(input: &[u8], part: MessagePart) {
     let text = String::from_utf8_lossy(input);
     match whole(input) {
         Ok(()) => panic!("{text:?} passes"),
         Err((at, found, what)) => {
-            assert_eq!((at, found), (input.len() - 1, place), "{text:?}: {what}");
+            assert_eq!((at, found), (input.len() - 1, part), "{text:?}: {what}");
         }
     }
 }
@@ -149,7 +149,7 @@ fn lengths_that_are_not_one_plain_number_are_refused() {
 #[test]
 fn faults_of_chunks_are_found_where_they_are() {
     let chunked = with("Transfer-Encoding: chunked\r\n\r\n");
-    let fails = |body: &str, place| fails_at_its_end(format!("{chunked}{body}").as_bytes(), place);
+    let fails = |body: &str, part| fails_at_its_end(format!("{chunked}{body}").as_bytes(), part);
     for body in [
         "Z",
         "\r",
@@ -167,7 +167,7 @@ fn faults_of_chunks_are_found_where_they_are() {
         "3\r\nabc\rd",
         "3\r\nabc\r\n\r",
     ] {
-        fails(body, MessagePart::Run);
+        fails(body, MessagePart::ChunkFrame);
     }
     for body in ["3;a\n", "3;\0"] {
         fails(body, MessagePart::Extension);
@@ -191,7 +191,7 @@ fn faults_of_chunks_are_found_where_they_are() {
 fn nothing_passes_behind_a_fault() {
     let mut judge = FramingValidator::new();
     let first = judge.feed(b"GET / HTTP/1.1\nHost: a\r\n\r\n").unwrap_err();
-    assert_eq!((first.at, first.place), (14, MessagePart::Head));
+    assert_eq!((first.at, first.part), (14, MessagePart::Head));
     let later = judge.feed(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
     assert_eq!((later.at, later.what), (0, first.what));
     assert_eq!(judge.feed(b""), Ok(()));

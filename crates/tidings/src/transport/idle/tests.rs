@@ -7,14 +7,14 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 #[test]
 fn clients_are_told_less_than_the_hub_waits_and_nothing_behind_a_stream() {
     let idle = IdleTimeout::new(Duration::from_millis(75_900));
-    let told = |name: header::HeaderName, value: &'static str| {
+    let announced = |name: header::HeaderName, value: &'static str| {
         let mut headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
         idle.announce(&mut headers);
         headers.remove(KEEP_ALIVE)
     };
-    assert_eq!(told(header::CONTENT_TYPE, "application/json").unwrap(), "timeout=75");
-    assert_eq!(told(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), None);
-    assert_eq!(told(header::CONNECTION, "close"), None);
+    assert_eq!(announced(header::CONTENT_TYPE, "application/json").unwrap(), "timeout=75");
+    assert_eq!(announced(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), None);
+    assert_eq!(announced(header::CONNECTION, "close"), None);
     assert!(idle.closes_after >= Duration::from_secs(76));
 }
 

@@ -1,4 +1,4 @@
-//! How many writes of a broadcast a shard thread makes before it polls its sockets again.
+//! Number of writes of a broadcast that a shard thread makes before it polls its sockets again.
 
 /// Writes between two polls of a shard that serves requests meanwhile, and of one that only writes.
 const WRITES: (usize, usize) = (8, 128);
