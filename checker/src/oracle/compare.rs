@@ -186,7 +186,7 @@ impl HistoryComparison<'_> {
             }
             GapRule::EachEpoch => self.epoch_gap(gap, &description),
             GapRule::Trimmed { retention_events } => {
-                self.trimmed_gap(at, gap, retention_events, &description)
+                self.trimmed_gap(at, gap, retention_events, &description);
             }
         }
         self.is_after_gap = true;

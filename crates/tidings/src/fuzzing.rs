@@ -1,4 +1,4 @@
-//! What the programs in `fuzz/` call: each hook feeds one parser and panics where a promise of it does not hold.
+//! Entry points of the programs in `fuzz/`: each feeds one parser, and panics if the parser breaks a promise.
 //!
 //! No build of the hub has this module: `cargo fuzz` sets `cfg(fuzzing)`, and tests run each hook on a few inputs.
 

@@ -13,7 +13,7 @@ async fn printed(secret: &str) -> Result<(), Box<dyn std::error::Error>> {
     let auth = AuthSettings { secret: Some(Secret::new(secret)), ..AuthSettings::default() };
     let hub = Hub::builder()
         .settings(Settings { auth: Some(auth), ..Settings::default() })
-        .hook(|question: AccessRequest| async move { Ok::<_, HookError>(question.channel != "project.43") })
+        .hook(|request: AccessRequest| async move { Ok::<_, HookError>(request.channel != "project.43") })
         .build()
         .await?;
 

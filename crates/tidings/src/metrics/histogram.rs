@@ -1,5 +1,5 @@
 //! Durations counted by size. An observation takes two additions on cells that few other threads use, and no lock.
-//! Where two looks at the clock would cost a tenth of the work itself, one call in [`SAMPLED`] is timed.
+//! If two readings of the clock would cost a tenth of the work itself, one call in [`SAMPLED`] is timed.
 
 use std::{
     fmt,

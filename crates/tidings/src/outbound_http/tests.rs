@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use self::backend::{Backend, Reply, answer};
+use self::backend::{Reply, StubBackend, answer};
 use super::*;
 
 pub(crate) mod backend;
@@ -26,7 +26,7 @@ fn ok() -> Reply {
 
 /// Asks `backend` under a name that resolves as `lookup` says, given how often it was asked before.
 fn by_name(
-    backend: &Backend,
+    backend: &StubBackend,
     name: &str,
     reach: AddressPolicy,
     lookup: impl Fn(usize) -> Vec<&'static str> + Send + Sync + 'static,
@@ -42,13 +42,13 @@ fn by_name(
     (HttpClient::with_resolver(target, resolver, LONG), lookups)
 }
 
-fn by_address(backend: &Backend, deadline: Duration) -> HttpClient {
+fn by_address(backend: &StubBackend, deadline: Duration) -> HttpClient {
     HttpClient::new(Target::parse(&backend.url()).unwrap(), AddressPolicy::Public, deadline)
 }
 
 #[tokio::test]
 async fn name_that_resolves_to_an_address_that_is_not_public_is_not_connected_to() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     let addresses =
         ["127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00::1"];
     for address in addresses {
@@ -62,7 +62,7 @@ async fn name_that_resolves_to_an_address_that_is_not_public_is_not_connected_to
 
 #[tokio::test]
 async fn one_private_address_among_public_ones_refuses_the_name() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     for addresses in [["8.8.8.8", "127.0.0.1"], ["127.0.0.1", "8.8.8.8"]] {
         let (outgoing, _) =
             by_name(&backend, "evil.example", AddressPolicy::Public, move |_| addresses.to_vec());
@@ -73,7 +73,7 @@ async fn one_private_address_among_public_ones_refuses_the_name() {
 
 #[tokio::test]
 async fn name_of_a_private_address_is_connected_to_where_that_is_allowed() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     let (outgoing, _) = by_name(&backend, "backend.internal", AddressPolicy::Anywhere, |_| vec!["127.0.0.1"]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
 }
@@ -81,7 +81,7 @@ async fn name_of_a_private_address_is_connected_to_where_that_is_allowed() {
 /// The first look-up is good and is the one connected to; the second, for the next connection, is judged anew.
 #[tokio::test]
 async fn rebound_name_is_refused_and_a_connection_takes_one_lookup() {
-    let backend = Backend::always(Reply::Last(answer("200 OK", "Connection: close\r\n", "fine"))).await;
+    let backend = StubBackend::always(Reply::Last(answer("200 OK", "Connection: close\r\n", "fine"))).await;
     let resolved = |before| vec![if before == 0 { "127.0.0.1" } else { "169.254.169.254" }];
     let (outgoing, lookups) = by_name(&backend, "rebinds.example", AddressPolicy::Loopback, resolved);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
@@ -94,7 +94,7 @@ async fn rebound_name_is_refused_and_a_connection_takes_one_lookup() {
 
 #[tokio::test]
 async fn localhost_and_addresses_are_what_was_meant() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     let (outgoing, _) = by_name(&backend, "localhost", AddressPolicy::Public, |_| vec!["::1", "127.0.0.1"]);
     assert_eq!(outgoing.get().await.unwrap().body, "fine");
     let (outgoing, lookups) = by_name(&backend, "127.0.0.1", AddressPolicy::Public, |_| vec![]);
@@ -117,9 +117,9 @@ async fn address_in_disguise_is_judged_as_a_name() {
 
 #[tokio::test]
 async fn redirect_is_an_answer_and_is_not_followed() {
-    let target = Backend::always(ok()).await;
+    let target = StubBackend::always(ok()).await;
     let location = format!("Location: {}\r\n", target.url());
-    let backend = Backend::always(Reply::Bytes(answer("302 Found", &location, "over there"))).await;
+    let backend = StubBackend::always(Reply::Bytes(answer("302 Found", &location, "over there"))).await;
     let answer = by_address(&backend, LONG).get().await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
     assert_eq!(answer.body, "");
@@ -129,13 +129,13 @@ async fn redirect_is_an_answer_and_is_not_followed() {
 #[tokio::test]
 async fn answer_of_the_largest_size_is_read_and_a_larger_one_is_none() {
     let sized = |bytes| Reply::Bytes(answer("200 OK", "", vec![b'x'; bytes]));
-    let backend = Backend::always(sized(BODY_BYTES_MAX)).await;
+    let backend = StubBackend::always(sized(BODY_BYTES_MAX)).await;
     assert_eq!(by_address(&backend, LONG).get().await.unwrap().body.len(), BODY_BYTES_MAX);
-    let backend = Backend::always(sized(BODY_BYTES_MAX + 1)).await;
+    let backend = StubBackend::always(sized(BODY_BYTES_MAX + 1)).await;
     by_address(&backend, LONG).get().await.unwrap_err();
     // A body without a length.
     let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 1 << 20]].concat();
-    let backend = Backend::always(Reply::Bytes(endless)).await;
+    let backend = StubBackend::always(Reply::Bytes(endless)).await;
     by_address(&backend, LONG).get().await.unwrap_err();
 }
 
@@ -144,7 +144,7 @@ async fn deadline_holds_for_silence_a_dripped_head_and_a_dripped_body() {
     let body = Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".to_vec());
     let head = Reply::Drip(answer("200 OK", &"X-Filler: 0123456789\r\n".repeat(200), "fine"));
     for reply in [Reply::Silence, head, body] {
-        let backend = Backend::always(reply).await;
+        let backend = StubBackend::always(reply).await;
         let began = Instant::now();
         let fault = by_address(&backend, SHORT).get().await.unwrap_err();
         assert_eq!(fault.to_string(), "no answer within 150ms");
@@ -154,7 +154,7 @@ async fn deadline_holds_for_silence_a_dripped_head_and_a_dripped_body() {
 
 #[tokio::test]
 async fn https_is_never_asked_in_the_clear() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     let target = Target::parse(&backend.url().replace("http:", "https:")).unwrap();
     HttpClient::new(target, AddressPolicy::Public, SHORT).get().await.unwrap_err();
     assert_eq!((backend.connections(), backend.requests().len()), (1, 0));
@@ -163,13 +163,13 @@ async fn https_is_never_asked_in_the_clear() {
 #[tokio::test]
 async fn answer_that_breaks_off_is_none() {
     let backend =
-        Backend::always(Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".to_vec())).await;
+        StubBackend::always(Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".to_vec())).await;
     assert!(by_address(&backend, LONG).get().await.unwrap_err().to_string().starts_with("answer broke off"));
 }
 
 #[tokio::test]
 async fn connection_is_kept_and_cookies_are_not() {
-    let backend = Backend::always(Reply::Bytes(answer("200 OK", "Set-Cookie: id=1\r\n", "fine"))).await;
+    let backend = StubBackend::always(Reply::Bytes(answer("200 OK", "Set-Cookie: id=1\r\n", "fine"))).await;
     let outgoing = by_address(&backend, LONG);
     outgoing.get().await.unwrap();
     outgoing.post(b"{}".to_vec()).await.unwrap();
@@ -183,7 +183,7 @@ async fn connection_is_kept_and_cookies_are_not() {
 
 #[tokio::test]
 async fn user_and_password_of_the_url_go_as_basic_credentials() {
-    let backend = Backend::always(ok()).await;
+    let backend = StubBackend::always(ok()).await;
     let target = Target::parse(&format!("http://me:p%40ss@{}/x?key=1", backend.address)).unwrap();
     HttpClient::new(target, AddressPolicy::Public, LONG).get().await.unwrap();
     let request = backend.requests().remove(0);

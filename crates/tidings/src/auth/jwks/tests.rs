@@ -3,7 +3,7 @@
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::*;
-use crate::outbound_http::tests::backend::{Backend, Reply, answer};
+use crate::outbound_http::tests::backend::{Reply, StubBackend, answer};
 
 /// Interval that no test waits for.
 const LONG: Duration = Duration::from_secs(600);
@@ -16,11 +16,11 @@ fn parse(document: &[u8]) -> Result<String, String> {
     if text.starts_with('{') { Ok(text) } else { Err("is not a set of keys".to_owned()) }
 }
 
-fn jwks(backend: &Backend, interval: Duration) -> Provider {
+fn jwks(backend: &StubBackend, interval: Duration) -> Provider {
     jwks_with(backend, interval, Arc::new(Metrics::new()))
 }
 
-fn jwks_with(backend: &Backend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
+fn jwks_with(backend: &StubBackend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
     let target = Target::parse(&backend.url()).unwrap();
     let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_secs(20));
     Arc::new(Jwks::over(provider, parse, interval, metrics))
@@ -33,7 +33,7 @@ fn ok(body: &str) -> Reply {
 #[tokio::test]
 async fn first_hundred_to_ask_wait_for_one_fetch() {
     let places = Arc::new(Semaphore::new(0));
-    let backend = Backend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
+    let backend = StubBackend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
     let jwks = jwks(&backend, LONG);
     let mut asking = JoinSet::new();
     for _ in 0..100 {
@@ -54,7 +54,7 @@ fn is(wanted: &'static str) -> impl Fn(&String) -> Option<()> {
 
 #[tokio::test]
 async fn unknown_key_waits_for_the_next_fetch_and_few_may_wait() {
-    let backend = Backend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let backend = StubBackend::start(|before| ok(&format!("{{{before}}}"))).await;
     let jwks = jwks(&backend, Duration::from_secs(3));
     jwks.keys().await.unwrap();
     let mut asking = JoinSet::new();
@@ -76,7 +76,7 @@ async fn unknown_key_waits_for_the_next_fetch_and_few_may_wait() {
 #[tokio::test]
 async fn key_is_unknown_for_good_only_after_a_fetch_that_began_later() {
     let places = Arc::new(Semaphore::new(1));
-    let backend = Backend::start({
+    let backend = StubBackend::start({
         let places = places.clone();
         move |before| Reply::When(places.clone(), answer("200 OK", "", format!("{{{before}}}")))
     })
@@ -102,7 +102,7 @@ async fn key_is_unknown_for_good_only_after_a_fetch_that_began_later() {
 
 #[tokio::test]
 async fn same_document_again_is_nothing_new() {
-    let backend = Backend::always(ok("{1}")).await;
+    let backend = StubBackend::always(ok("{1}")).await;
     let jwks = jwks(&backend, Duration::ZERO);
     let tried = jwks.keys().await.unwrap();
     assert!(jwks.look_up(is("{2}")).await.unwrap().is_none());
@@ -125,7 +125,7 @@ async fn keys_are_kept_when_a_fetch_fails() {
         ok("{3}"),
     ];
     let count = replies.len();
-    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let backend = StubBackend::start(move |before| replies[before].clone()).await;
     let jwks = jwks_with(&backend, Duration::from_nanos(1), metrics.clone());
     jwks.keys().await.unwrap();
     for fetches in 2..count {
@@ -142,7 +142,7 @@ async fn keys_are_kept_when_a_fetch_fails() {
 #[tokio::test]
 async fn hub_starts_without_keys_and_gets_them_when_the_interval_is_over() {
     let replies = [Reply::Bytes(answer("503 Later", "", "")), ok("{1}")];
-    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let backend = StubBackend::start(move |before| replies[before].clone()).await;
     let jwks = jwks(&backend, INTERVAL_MIN);
     for _ in 0..10 {
         let fault = jwks.keys().await.unwrap_err();
@@ -159,7 +159,7 @@ async fn hub_starts_without_keys_and_gets_them_when_the_interval_is_over() {
 
 #[tokio::test]
 async fn wait_until_the_next_fetch_is_never_said_to_be_less_than_a_second() {
-    let backend = Backend::always(Reply::Last(Vec::new())).await;
+    let backend = StubBackend::always(Reply::Last(Vec::new())).await;
     let fault = jwks(&backend, Duration::from_millis(10)).keys().await.unwrap_err();
     assert_eq!(fault.retry_after_hint(), Some(Duration::from_secs(1)));
 }
@@ -168,7 +168,7 @@ async fn wait_until_the_next_fetch_is_never_said_to_be_less_than_a_second() {
 #[tokio::test]
 async fn fetch_that_was_left_behind_is_taken_up_by_the_next() {
     let places = Arc::new(Semaphore::new(0));
-    let backend = Backend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
+    let backend = StubBackend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
     let jwks = jwks(&backend, LONG);
     let stranger = tokio::spawn({
         let jwks = jwks.clone();
@@ -185,7 +185,7 @@ async fn fetch_that_was_left_behind_is_taken_up_by_the_next() {
 #[tokio::test]
 async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
     let replies = [Reply::Silence, ok("{1}")];
-    let backend = Backend::start(move |before| replies[before].clone()).await;
+    let backend = StubBackend::start(move |before| replies[before].clone()).await;
     let target = Target::parse(&backend.url()).unwrap();
     let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_millis(100));
     let interval = Duration::from_millis(100);
@@ -202,7 +202,7 @@ async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
 
 #[tokio::test]
 async fn keep_fresh_waits_for_its_turn_and_brings_what_is_new() {
-    let backend = Backend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let backend = StubBackend::start(|before| ok(&format!("{{{before}}}"))).await;
     let interval = Duration::from_millis(50);
     let jwks = jwks(&backend, interval);
     let began = Instant::now();

@@ -31,7 +31,7 @@ pub(crate) enum Reply {
     When(Arc<Semaphore>, Vec<u8>),
 }
 
-pub(crate) struct Backend {
+pub(crate) struct StubBackend {
     pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
     accepting: JoinHandle<()>,
@@ -42,7 +42,7 @@ struct Seen {
     requests: watch::Sender<Vec<String>>,
 }
 
-impl Backend {
+impl StubBackend {
     /// Starts one; `reply` is given how many requests came before.
     pub(crate) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -61,7 +61,7 @@ impl Backend {
         Self { address, seen, accepting }
     }
 
-    /// Backend with one constant reply.
+    /// StubBackend with one constant reply.
     pub(crate) async fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone()).await
     }
@@ -85,7 +85,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for StubBackend {
     fn drop(&mut self) {
         self.accepting.abort();
     }

@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinSet, time::advance};
 use super::*;
 use crate::{
     auth::hook::Action,
-    outbound_http::tests::backend::{Backend, Reply, answer},
+    outbound_http::tests::backend::{Reply, StubBackend, answer},
 };
 
 /// Timeout that no test reaches.
@@ -135,7 +135,7 @@ async fn recheck_without_an_answer_takes_nothing_away() {
 async fn hundred_callers_at_once_are_one_request() {
     let places = Arc::new(Semaphore::new(0));
     let reply = Reply::When(places.clone(), answer("200 OK", "", r#"{"allow":true}"#));
-    let backend = Backend::always(reply).await;
+    let backend = StubBackend::always(reply).await;
     let metrics = Arc::new(Metrics::new());
     let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&hook_client, 100);
@@ -150,7 +150,7 @@ async fn hundred_callers_at_once_are_one_request() {
 #[tokio::test]
 async fn hundred_callers_share_the_absence_of_an_answer() {
     let places = Arc::new(Semaphore::new(0));
-    let backend = Backend::always(Reply::When(places.clone(), answer("500 Oops", "", ""))).await;
+    let backend = StubBackend::always(Reply::When(places.clone(), answer("500 Oops", "", ""))).await;
     let metrics = Arc::new(Metrics::new());
     let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&hook_client, 100);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::outbound_http::{
     BODY_BYTES_MAX,
-    tests::backend::{Backend, Reply, answer},
+    tests::backend::{Reply, StubBackend, answer},
 };
 
 fn question() -> AccessRequest {
@@ -13,14 +13,14 @@ fn question() -> AccessRequest {
     AccessRequest { principal, action: Action::Subscribe, channel: "a.b".to_owned(), is_pattern: false }
 }
 
-fn hook(backend: &Backend) -> HttpHook {
+fn hook(backend: &StubBackend) -> HttpHook {
     let settings = AuthSettings { hook_timeout: Duration::from_secs(20), ..AuthSettings::default() };
     HttpHook::new(&backend.url(), &settings).unwrap()
 }
 
 /// `None` where there is no answer.
 async fn verdict(reply: Vec<u8>) -> Option<bool> {
-    let backend = Backend::always(Reply::Last(reply)).await;
+    let backend = StubBackend::always(Reply::Last(reply)).await;
     hook(&backend).allow(&question()).await.ok()
 }
 
@@ -75,7 +75,7 @@ async fn answer_that_cannot_be_read_is_no_answer() {
 
 #[tokio::test]
 async fn redirect_is_no_and_its_target_is_never_contacted() {
-    let yes = Backend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
+    let yes = StubBackend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
     for status in
         ["301 Moved", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
     {
@@ -87,7 +87,7 @@ async fn redirect_is_no_and_its_target_is_never_contacted() {
 
 #[tokio::test]
 async fn backend_that_is_not_there_gives_no_answer() {
-    let backend = Backend::always(Reply::Silence).await;
+    let backend = StubBackend::always(Reply::Silence).await;
     let hook = hook(&backend);
     drop(backend);
     assert!(hook.allow(&question()).await.unwrap_err().to_string().starts_with("no connection"));
@@ -95,7 +95,7 @@ async fn backend_that_is_not_there_gives_no_answer() {
 
 #[tokio::test]
 async fn question_is_one_json_document() {
-    let backend = Backend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
+    let backend = StubBackend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
     let hook = hook(&backend);
     let session = AccessRequest { principal: Some(Subject::Session("s\"1".into())), ..question() };
     let nobody = AccessRequest { principal: None, action: Action::Publish, ..question() };

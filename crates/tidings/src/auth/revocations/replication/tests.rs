@@ -12,7 +12,7 @@ use super::*;
 
 /// Revocation store in memory.
 #[derive(Default)]
-struct MemoryStore {
+struct MemoryRevocations {
     rows: Mutex<BTreeMap<String, (String, String)>>,
     /// Writes of other nodes just before the next calls.
     before: Mutex<VecDeque<StoredRevocation>>,
@@ -22,7 +22,7 @@ struct MemoryStore {
     is_full: bool,
 }
 
-impl MemoryStore {
+impl MemoryRevocations {
     fn put(&self, row: &StoredRevocation) -> ReplicationOutcome {
         let mut rows = self.rows.lock().unwrap();
         let there = rows.get(&row.name).cloned();
@@ -52,7 +52,7 @@ impl MemoryStore {
     }
 }
 
-impl RevocationStore for MemoryStore {
+impl RevocationStore for MemoryRevocations {
     fn replicate<'a>(
         &'a self,
         rows: &'a [StoredRevocation],
@@ -86,14 +86,14 @@ fn new(user: &str, at: u64, until: f64) -> Unreplicated {
     Unreplicated { revocation: of(user, at, until), version: String::new() }
 }
 
-async fn replicate(store: &Arc<MemoryStore>, revocation: Revocation) -> Result<(), Error> {
+async fn replicate(store: &Arc<MemoryRevocations>, revocation: Revocation) -> Result<(), Error> {
     let revocation_store: Arc<dyn RevocationStore> = store.clone();
     Replication::new(Some(&revocation_store), revocation, Ok(())).run().await
 }
 
 #[tokio::test]
 async fn revocations_of_two_nodes_become_one_that_covers_both() {
-    let store = Arc::new(MemoryStore::default());
+    let store = Arc::new(MemoryRevocations::default());
     replicate(&store, of("u", 10, 500.0)).await.unwrap();
     replicate(&store, of("u", 20, 300.5)).await.unwrap();
     assert_eq!(store.revocation("user:u"), Some(of("u", 20, 500.0)));
@@ -104,7 +104,7 @@ async fn revocations_of_two_nodes_become_one_that_covers_both() {
 
 #[tokio::test]
 async fn repeated_conflicts_lose_no_revocation() {
-    let store = Arc::new(MemoryStore::default());
+    let store = Arc::new(MemoryRevocations::default());
     let others = [("", 30, 100.0), ("after ", 30, 600.0), ("after after ", 40, 700.0)];
     for (version, at, until) in others {
         let row = row_of(&Unreplicated { version: version.into(), ..new("u", at, until) });
@@ -134,7 +134,7 @@ async fn names_of_users_sessions_and_tokens_stay_apart() {
 
 #[tokio::test]
 async fn failed_replication_is_an_error_and_requests_a_resync() {
-    let unreachable = Arc::new(MemoryStore { is_unreachable: true, ..MemoryStore::default() });
+    let unreachable = Arc::new(MemoryRevocations { is_unreachable: true, ..MemoryRevocations::default() });
     assert_eq!(replicate(&unreachable, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
     assert_eq!(unreachable.resyncs(), 1);
     // A client may disconnect before the replication.
@@ -151,9 +151,10 @@ async fn failed_replication_is_an_error_and_requests_a_resync() {
 #[tokio::test]
 async fn replicated_revocation_that_the_disk_refused_is_an_error() {
     let kept = || Err(Error::new(Code::NotStored, "the disk is full"));
-    for (store, resyncs) in
-        [(MemoryStore::default(), 0), (MemoryStore { is_unreachable: true, ..MemoryStore::default() }, 1)]
-    {
+    for (store, resyncs) in [
+        (MemoryRevocations::default(), 0),
+        (MemoryRevocations { is_unreachable: true, ..MemoryRevocations::default() }, 1),
+    ] {
         let store = Arc::new(store);
         let revocation_store: Arc<dyn RevocationStore> = store.clone();
         let error =
@@ -165,7 +166,7 @@ async fn replicated_revocation_that_the_disk_refused_is_an_error() {
 
 #[tokio::test]
 async fn full_store_is_an_error_without_a_retry() {
-    let store = Arc::new(MemoryStore { is_full: true, ..MemoryStore::default() });
+    let store = Arc::new(MemoryRevocations { is_full: true, ..MemoryRevocations::default() });
     assert_eq!(replicate(&store, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
     let revocation_store: Arc<dyn RevocationStore> = store.clone();
     retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
