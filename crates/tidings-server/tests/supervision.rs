@@ -27,14 +27,14 @@ impl FailingHub {
     /// A hub with its log on disk.
     fn on_disk(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let directory = TempDirectory::create();
-        let hub = TestHub::serve_in(&directory, &variables(name, settings));
+        let hub = TestHub::serve_in(&directory, &variables(name, &directory, settings));
         Self { name, directory, hub, _redis: None }
     }
 
     /// A hub with its log in Redis.
     fn over_redis(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let (directory, redis) = (TempDirectory::create(), RedisServer::start());
-        let hub = TestHub::with_redis(&redis, &variables(name, settings));
+        let hub = TestHub::with_redis(&redis, &variables(name, &directory, settings));
         hub.wait_until_ready();
         Self { name, directory, hub, _redis: Some(redis) }
     }
@@ -69,9 +69,14 @@ impl FailingHub {
     }
 }
 
-/// Environment of a hub with a failpoint.
-fn variables<'a>(name: &'static str, settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let failpoint: &'static str = format!("{name}@{FILE}").leak();
+/// Environment of a hub with a failpoint, whose file is in the directory.
+fn variables<'a>(
+    name: &str,
+    directory: &TempDirectory,
+    settings: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let file = directory.path().join(FILE);
+    let failpoint: &'static str = format!("{name}@{}", file.display()).leak();
     [&[SOON, ("TEST_FAILPOINT", failpoint)], settings].concat()
 }
 
@@ -154,7 +159,7 @@ fn panic_of_a_task_ends_the_process_after_the_streams() {
 fn panic_of_a_thread_at_the_start_ends_the_process() {
     let directory = TempDirectory::create();
     directory.write(FILE, "");
-    let hub = TestHub::start_without_log(&directory, &variables("tidings-open", &[]));
+    let hub = TestHub::start_without_log(&directory, &variables("tidings-open", &directory, &[]));
     FailingHub { name: "tidings-open", directory, hub, _redis: None }.assert_exit();
 }
 
@@ -186,7 +191,7 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
 #[test]
 fn panic_in_a_request_gives_500_and_affects_no_other() {
     let directory = TempDirectory::create();
-    let hub = TestHub::serve_in(&directory, &variables("request", &[]));
+    let hub = TestHub::serve_in(&directory, &variables("request", &directory, &[]));
     let mut stream = hub.subscribe(PATH);
     stream.position();
     directory.write(FILE, "");

@@ -18,6 +18,8 @@ mod tickets;
 mod token;
 
 pub use self::hook::{AccessRequest, Action, Hook, HookError, Subject};
+#[cfg(any(test, feature = "redis"))]
+pub(crate) use self::revocations::replication::RevocationChange;
 #[cfg(feature = "redis")]
 pub(crate) use self::revocations::replication::{ReplicationOutcome, StoredRevocation};
 #[cfg(any(test, fuzzing))]
@@ -29,7 +31,7 @@ pub(crate) use self::{
     hook::HookClient,
     identity::{Identity, PUBLISHER_BYTES_MAX, Principal},
     permit::{PublishPermit, SubscribePermit},
-    revocations::replication::{RevocationChange, RevocationStore, retry_unreplicated},
+    revocations::replication::{RevocationStore, retry_unreplicated},
     revocations::{Revocations, RevokedSubject},
     tickets::store::TicketStore,
 };
