@@ -10,7 +10,7 @@ const RETRY_MAX = 2 ** 63;
 const { EventParser } = await importPage("sse.js");
 
 async function importPage(name) {
-    const code = await readFile(join(ROOT, "crates/tidings/src/http/page", name), "utf8");
+    const code = await readFile(join(ROOT, "crates/tidings/src/http/demo_page", name), "utf8");
     return import(`data:text/javascript,${encodeURIComponent(code)}`);
 }
 
