@@ -17,6 +17,7 @@ use super::{
     entry::{Entry, Idempotency, Millis, NewEntry},
     history::HistoryRange,
     open::Recovered,
+    read::ReadRequest,
     resume::{ResumePoint, Start},
     served::ServedLogs,
     store::{Store, StoreError},
@@ -205,6 +206,20 @@ pub(crate) fn entry(new_entry: NewEntry, offset: u64) -> Arc<Entry> {
 /// Request for the oldest events from a start.
 pub(crate) fn wanted(start: &Start, limit: usize) -> HistoryRange {
     HistoryRange { start: start.clone(), until: None, limit, is_newest: false }
+}
+
+/// Request to read everything above a cursor, for a connection to which no gap and no transition was reported.
+pub(crate) fn read_request(subscriptions: &[Subscription], cursor: u64) -> ReadRequest<'_> {
+    ReadRequest {
+        subscriptions,
+        cursor,
+        skips: &[],
+        gaps_reported_to: 0,
+        transitions_applied: 0,
+        through: u64::MAX,
+        overtaking_max: 0,
+        may_join: false,
+    }
 }
 
 /// A log in memory.

@@ -6,8 +6,8 @@ use tidings_protocol::Subscription;
 
 use super::{
     fixture::{
-        TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, subscriptions,
-        wanted,
+        TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, read_request,
+        subscriptions, wanted,
     },
     idempotency::KeyLookup,
     resume::Start,
@@ -268,16 +268,8 @@ fn a_start_warms_the_cache_with_the_newest_entries() {
     let (log, _) = disk_log(&settings(10), &directory, &environment);
     let all = subscriptions(&["**"]);
     let gaps_reported_to = || log.resume(&Start::WholeHistory, &all).gaps_reported_to;
-    let ask = |cursor| read::ReadRequest {
-        subscriptions: &all,
-        cursor,
-        skips: &[],
-        gaps_reported_to: gaps_reported_to(),
-        transitions_applied: 0,
-        through: u64::MAX,
-        overtaking_max: 0,
-        may_join: false,
-    };
+    let ask =
+        |cursor| read::ReadRequest { gaps_reported_to: gaps_reported_to(), ..read_request(&all, cursor) };
     assert_eq!(log.page(&ask(0)).missing_offsets().len(), before.len());
     // New entries stay; older ones are added below them.
     append_each(&log, [new_entry("busy", "new")]);
@@ -309,14 +301,10 @@ fn log_that_a_panic_left_half_changed_takes_and_gives_nothing() {
     let resume_point = log.resume(&Start::Now, &all);
     append_each(&log, [new_entry("a", "before")]);
     let ask = read::ReadRequest {
-        subscriptions: &all,
-        cursor: resume_point.cursor,
-        skips: &[],
         gaps_reported_to: resume_point.gaps_reported_to,
         transitions_applied: resume_point.transitions_applied,
-        through: u64::MAX,
-        overtaking_max: 0,
         may_join: true,
+        ..read_request(&all, resume_point.cursor)
     };
     assert_eq!(log.page(&ask).entries.len(), 1);
     assert_eq!(log.entries_after(0, resume_point.transitions_applied, 10).entries.unwrap().len(), 1);

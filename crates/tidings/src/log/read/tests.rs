@@ -7,7 +7,8 @@ use crate::{
     log::{
         entry::NewEntry,
         fixture::{
-            TestDir, TestWorld, append_each, disk_log, memory_log, new_entry, seeded, subscriptions, urgent,
+            TestDir, TestWorld, append_each, disk_log, memory_log, new_entry, read_request, seeded,
+            subscriptions, urgent,
         },
     },
 };
@@ -22,17 +23,7 @@ fn log_of(retention_events: u64) -> Log {
 
 /// Request of a connection that has reported all trims and transitions.
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
-    let gaps_reported_to = log.state().index.trim_serial();
-    ReadRequest {
-        subscriptions,
-        cursor,
-        skips: &[],
-        gaps_reported_to,
-        transitions_applied: 0,
-        through: u64::MAX,
-        overtaking_max: 0,
-        may_join: false,
-    }
+    ReadRequest { gaps_reported_to: log.state().index.trim_serial(), ..read_request(subscriptions, cursor) }
 }
 
 fn page(log: &Log, ask: &ReadRequest<'_>) -> Page {
@@ -162,10 +153,10 @@ fn loss_is_reported_once_to_readers_below_it() {
     let asked = subscriptions(&["a", "b"]);
     let before = ask(&log, &asked, 0);
     append_each(&log, [new_entry("a", "x")]);
-    let gaps_reported_to = log.page(&before);
-    assert_eq!(gaps_reported_to.lost, BTreeSet::from(["a".to_owned()]));
-    assert!(gaps_reported_to.entries.is_empty() && !gaps_reported_to.is_last);
-    let after = ReadRequest { gaps_reported_to: gaps_reported_to.gaps_reported_to, ..ask(&log, &asked, 0) };
+    let report = log.page(&before);
+    assert_eq!(report.lost, BTreeSet::from(["a".to_owned()]));
+    assert!(report.entries.is_empty() && !report.is_last);
+    let after = ReadRequest { gaps_reported_to: report.gaps_reported_to, ..ask(&log, &asked, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
     // A reader that has read it, or reads another channel, gets no report.
     assert!(log.page(&ReadRequest { cursor: 1, ..before }).lost.is_empty());
@@ -177,16 +168,7 @@ fn loss_is_reported_once_to_readers_below_it() {
     );
     // A reader that has it as a skip has not lost it.
     let skips = [Skip { offset: 1, tag: Tag(0) }];
-    let had = ReadRequest {
-        subscriptions: &asked,
-        cursor: 0,
-        skips: &skips,
-        transitions_applied: 0,
-        gaps_reported_to: 0,
-        through: u64::MAX,
-        overtaking_max: 0,
-        may_join: false,
-    };
+    let had = ReadRequest { skips: &skips, ..read_request(&asked, 0) };
     assert!(log.page(&had).lost.is_empty());
 }
 

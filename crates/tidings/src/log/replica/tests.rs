@@ -10,7 +10,8 @@ use super::*;
 use crate::log::{
     checkpoint::LostChannels,
     fixture::{
-        TestWorld, append_each, channel, keyed, memory_log, new_entry, seeded, subscriptions, urgent, wanted,
+        TestWorld, append_each, channel, keyed, memory_log, new_entry, read_request, seeded, subscriptions,
+        urgent, wanted,
     },
     read::ReadRequest,
 };
@@ -123,16 +124,7 @@ fn entries_that_the_broker_removed_too_early_are_lost_in_every_channel() {
     assert!(log.entries_after(5, transitions_applied, 10).entries.is_none_or(|entries| entries.is_empty()));
     fill(&log, 21..=22, FIRST, "a");
     assert!(log.entries_after(5, transitions_applied, 10).entries.is_none(), "the hole is not passed over");
-    let ask = ReadRequest {
-        subscriptions: &asked,
-        cursor: 5,
-        skips: &[],
-        gaps_reported_to,
-        transitions_applied,
-        through: u64::MAX,
-        overtaking_max: 0,
-        may_join: false,
-    };
+    let ask = ReadRequest { gaps_reported_to, transitions_applied, ..read_request(&asked, 5) };
     let page = log.page(&ask);
     assert_eq!(page.lost.into_iter().collect::<Vec<_>>(), ["a", "quiet"]);
     assert_eq!((page.end, kept(&log, &["a"])), (Some((20, Tag(0))), vec![1, 2, 3, 4, 5, 21, 22]));
@@ -340,14 +332,10 @@ fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<
     let (mut cursor, mut all) = (resume_point.cursor, vec![(resume_point.cursor, first)]);
     loop {
         let ask = ReadRequest {
-            subscriptions: &asked,
-            cursor,
-            skips: &[],
             gaps_reported_to: resume_point.gaps_reported_to,
             transitions_applied: resume_point.transitions_applied,
-            through: u64::MAX,
             overtaking_max,
-            may_join: false,
+            ..read_request(&asked, cursor)
         };
         let mut page = log.page(&ask);
         log.load(std::slice::from_mut(&mut page));

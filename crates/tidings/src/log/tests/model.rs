@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     log::{
-        fixture::START,
-        read::{Page, ReadRequest},
+        fixture::{START, read_request},
+        read::Page,
     },
     sync::model,
 };
@@ -17,17 +17,7 @@ fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {
 /// Reads a page like a shard and its disk readers.
 fn page(log: &Log, cursor: u64) -> Page {
     let asked = subscriptions(&["a"]);
-    let ask = ReadRequest {
-        subscriptions: &asked,
-        cursor,
-        skips: &[],
-        gaps_reported_to: 0,
-        transitions_applied: 0,
-        through: u64::MAX,
-        overtaking_max: 0,
-        may_join: false,
-    };
-    let mut pages = [log.page(&ask)];
+    let mut pages = [log.page(&read_request(&asked, cursor))];
     log.load(&mut pages);
     let [page] = pages;
     page

@@ -7,7 +7,8 @@ use crate::{
     log::{
         entry::NewEntry,
         fixture::{
-            START, TestDir, TestWorld, append_each, disk_log, keyed, new_entry, seeded, subscriptions,
+            START, TestDir, TestWorld, append_each, disk_log, keyed, new_entry, read_request, seeded,
+            subscriptions,
         },
         store::StoreError,
     },
@@ -20,16 +21,11 @@ fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
 }
 
 fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> ReadRequest<'a> {
-    let gaps_reported_to = log.state().index.trim_serial();
     ReadRequest {
-        subscriptions,
-        cursor,
-        skips: &[],
-        gaps_reported_to,
-        transitions_applied: 0,
-        through: u64::MAX,
+        gaps_reported_to: log.state().index.trim_serial(),
         overtaking_max: 8,
         may_join,
+        ..read_request(subscriptions, cursor)
     }
 }
 
