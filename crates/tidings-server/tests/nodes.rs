@@ -254,15 +254,15 @@ fn loss_of_all_data_gives_a_gap_and_streams_continue() {
 struct ReplicatedRedis {
     primary: RedisServer,
     replica: RedisServer,
-    gate: TcpProxy,
+    proxy: TcpProxy,
 }
 
 impl ReplicatedRedis {
     fn start() -> Self {
         let primary = RedisServer::start();
         let replica = RedisServer::start_replica_of(&primary);
-        let gate = TcpProxy::start(primary.address());
-        Self { primary, replica, gate }
+        let proxy = TcpProxy::start(primary.address());
+        Self { primary, replica, proxy }
     }
 
     /// Waits until the replica has the data of the primary.
@@ -275,14 +275,14 @@ impl ReplicatedRedis {
     /// Kills the primary, and leads the address to the replica.
     fn fail_over(&self) {
         self.primary.kill();
-        self.gate.redirect_to(self.replica.address());
+        self.proxy.redirect_to(self.replica.address());
     }
 }
 
 #[test]
 fn failover_without_loss_gives_no_gap() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
+    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     reader.position();
@@ -299,7 +299,7 @@ fn failover_without_loss_gives_no_gap() {
 #[test]
 fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
+    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
     hub.wait_until_ready();
     let mut reader = hub.subscribe("/api/v1/events/a");
     let mut other = hub.subscribe("/api/v1/events/b");
@@ -327,7 +327,7 @@ fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
 #[test]
 fn lost_epoch_of_a_failover_gives_a_gap_after_a_flush_too() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.gate.redis_url(), &[]);
+    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
     hub.wait_until_ready();
     hub.publish("a", "flushed");
     redis.primary.command(&["FLUSHALL"]);

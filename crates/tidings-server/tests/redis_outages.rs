@@ -77,13 +77,13 @@ fn paused_redis_is_detected_and_a_retry_is_stored_once() {
 #[test]
 fn half_open_connection_is_detected_by_the_position_check() {
     let redis = RedisServer::start();
-    let gate = TcpProxy::start(redis.address());
-    let hubs = [TestHub::with_redis_at(&gate.redis_url(), &[]), TestHub::with_redis(&redis, &[])];
+    let proxy = TcpProxy::start(redis.address());
+    let hubs = [TestHub::with_redis_at(&proxy.redis_url(), &[]), TestHub::with_redis(&redis, &[])];
     hubs.iter().for_each(|hub| hub.wait_until_ready());
     let mut reader = reader(&hubs[0]);
     hubs[1].publish("a", "before");
     assert_eq!(reader.data(), "before");
-    gate.discard_open();
+    proxy.discard_open();
     let begun = Instant::now();
     hubs[1].publish("a", "behind it");
     assert_eq!(reader.data(), "behind it");
@@ -218,19 +218,19 @@ fn restart_with_data_gives_no_gap_to_open_and_resumed_streams() {
 #[test]
 fn client_ahead_of_its_new_node_waits_for_the_node() {
     let redis = RedisServer::start();
-    let gate = TcpProxy::start(redis.address());
-    let late = TestHub::with_redis_at(&gate.redis_url(), &SOON);
+    let proxy = TcpProxy::start(redis.address());
+    let late = TestHub::with_redis_at(&proxy.redis_url(), &SOON);
     let early = TestHub::with_redis(&redis, &SOON);
     early.wait_until_ready();
     early.publish("a", "first");
     late.wait_until_ready();
-    gate.pause();
+    proxy.pause();
     let newer = early.publish("a", "newer");
     let mut connection = late.connect();
     connection.send(late.encode_request("GET", PATH, &[("Last-Event-ID", &newer)], b""));
     eventually("the node is disconnected from Redis", || late.get("/readyz").head.status == 503);
     early.publish("a", "after");
-    gate.resume();
+    proxy.resume();
     let mut moved = SseReader::open(connection);
     assert_eq!(moved.data(), "after");
     early.publish("a", "later");

@@ -123,7 +123,7 @@ fn stream_without_channels_has_those_of_its_ticket() {
     let names: Vec<String> = (0..254).map(|n| format!("user.u.{n}.{}", "x".repeat(180))).collect();
     let mut channels: Vec<&str> = names.iter().map(String::as_str).collect();
     channels.extend(["user.u", "user.u.**"]);
-    let hears = |reader: &mut SseReader| {
+    let assert_receives = |reader: &mut SseReader| {
         for name in [names[253].as_str(), "user.u", "user.u.any.of.them"] {
             hub.publish_as_backend(name, name);
             assert_eq!(reader.data(), name);
@@ -133,13 +133,13 @@ fn stream_without_channels_has_those_of_its_ticket() {
         let path = with(SEVERAL, &hub.ticket(&token("u"), &channels));
         assert!(path.len() < 100, "{path}");
         let mut reader = SseReader::open(transport.ask(&hub, &path, &[]));
-        hears(&mut reader);
+        assert_receives(&mut reader);
         hub.get(&path).assert_problem(401, "bad_credentials");
         for body in ["{}", "{\"channels\":[]}"] {
             let mut connection = transport.connect(&hub);
             let path = with(POSTED, &hub.ticket(&token("u"), &channels));
             connection.send(hub.encode_request("POST", &path, &[], body.as_bytes()));
-            hears(&mut SseReader::open(connection));
+            assert_receives(&mut SseReader::open(connection));
         }
     }
 }

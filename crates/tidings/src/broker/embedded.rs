@@ -152,9 +152,7 @@ impl EmbeddedBroker {
             )),
         }
     }
-}
 
-impl EmbeddedBroker {
     /// Appends a small publish on this thread, if that waits for nothing: then no other thread has to be woken. Returns the
     /// publish otherwise.
     fn try_append_inline(

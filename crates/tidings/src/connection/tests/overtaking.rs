@@ -168,8 +168,8 @@ impl OvertakingTest {
             cuts: story.cuts.clone().into_iter(),
             transient: 0,
         };
-        for sink in story.audiences {
-            let client = ClientModel::new(subscriptions(AUDIENCES[sink]), 0);
+        for audience in story.audiences {
+            let client = ClientModel::new(subscriptions(AUDIENCES[audience]), 0);
             stage.subscribers.push(Place { client, connection: None, bytes_left: usize::MAX });
             stage.connect(stage.subscribers.len() - 1, Start::Now);
         }

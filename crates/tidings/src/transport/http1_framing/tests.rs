@@ -12,13 +12,13 @@ fn whole(input: &[u8]) -> Verdict {
 }
 
 fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
-    let mut judge = FramingValidator::new();
+    let mut validator = FramingValidator::new();
     let mut begin = 0;
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
     ends.push(input.len());
     ends.sort_unstable();
     for end in ends {
-        judge.feed(&input[begin..end]).map_err(|fault| (begin + fault.at, fault.part, fault.what))?;
+        validator.feed(&input[begin..end]).map_err(|fault| (begin + fault.at, fault.part, fault.what))?;
         begin = end;
     }
     Ok(())
@@ -27,10 +27,10 @@ fn in_portions(input: &[u8], cuts: &[usize]) -> Verdict {
 /// Asserts that the input is valid, and that another request may follow.
 #[track_caller]
 fn passes(input: &str) {
-    let mut judge = FramingValidator::new();
-    let verdict = judge.feed(input.as_bytes());
-    assert_eq!(verdict, Ok(()), "{input:?}");
-    assert_eq!(judge.state, FramingState::Start, "{input:?}");
+    let mut validator = FramingValidator::new();
+    let outcome = validator.feed(input.as_bytes());
+    assert_eq!(outcome, Ok(()), "{input:?}");
+    assert_eq!(validator.state, FramingState::Start, "{input:?}");
 }
 
 /// Asserts that the last byte of the input is refused, and none before it.
@@ -142,8 +142,8 @@ fn lengths_that_are_not_one_plain_number_are_refused() {
     }
     fails_at_its_end(b"POST / HTTP/1.0\r\nTransfer-Encoding:", MessagePart::Head);
     passes("POST / HTTP/1.0\r\nContent-Length: 1\r\n\r\nx");
-    let mut judge = FramingValidator::new();
-    judge.feed(with("Content-Length: 18446744073709551613\r\n\r\nmuch more").as_bytes()).unwrap();
+    let mut validator = FramingValidator::new();
+    validator.feed(with("Content-Length: 18446744073709551613\r\n\r\nmuch more").as_bytes()).unwrap();
 }
 
 #[test]
@@ -189,22 +189,22 @@ fn faults_of_chunks_are_found_where_they_are() {
 
 #[test]
 fn nothing_passes_behind_a_fault() {
-    let mut judge = FramingValidator::new();
-    let first = judge.feed(b"GET / HTTP/1.1\nHost: a\r\n\r\n").unwrap_err();
+    let mut validator = FramingValidator::new();
+    let first = validator.feed(b"GET / HTTP/1.1\nHost: a\r\n\r\n").unwrap_err();
     assert_eq!((first.at, first.part), (14, MessagePart::Head));
-    let later = judge.feed(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+    let later = validator.feed(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
     assert_eq!((later.at, later.what), (0, first.what));
-    assert_eq!(judge.feed(b""), Ok(()));
+    assert_eq!(validator.feed(b""), Ok(()));
 }
 
 #[test]
 fn preface_of_http_2_ends_the_judging_at_the_beginning_only() {
-    let mut judge = FramingValidator::new();
-    judge.feed(&PREFACE[..23]).unwrap();
-    assert!(judge.is_opening());
-    judge.feed(&PREFACE[23..]).unwrap();
-    assert!(!judge.is_opening());
-    judge.feed(b"\0\n\r anything").unwrap();
+    let mut validator = FramingValidator::new();
+    validator.feed(&PREFACE[..23]).unwrap();
+    assert!(validator.is_opening());
+    validator.feed(&PREFACE[23..]).unwrap();
+    assert!(!validator.is_opening());
+    validator.feed(b"\0\n\r anything").unwrap();
 
     let mut later = FramingValidator::new();
     later.feed(b"\r\n").unwrap();
@@ -217,13 +217,13 @@ fn preface_of_http_2_ends_the_judging_at_the_beginning_only() {
 
 #[test]
 fn opening_is_over_when_the_first_head_is_whole() {
-    let mut judge = FramingValidator::new();
-    judge.feed(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r").unwrap();
-    assert!(judge.is_opening());
-    judge.feed(b"\n").unwrap();
-    assert!(!judge.is_opening());
-    judge.feed(b"12345GET").unwrap();
-    assert!(!judge.is_opening());
+    let mut validator = FramingValidator::new();
+    validator.feed(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r").unwrap();
+    assert!(validator.is_opening());
+    validator.feed(b"\n").unwrap();
+    assert!(!validator.is_opening());
+    validator.feed(b"12345GET").unwrap();
+    assert!(!validator.is_opening());
 }
 
 /// Pieces of valid and invalid requests.
@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn verdict_does_not_depend_on_the_cuts(
+    fn outcome_does_not_depend_on_the_cuts(
         pieces in vec(select(PIECES), 0..20),
         cuts in vec(any::<usize>(), 0..12),
     ) {
