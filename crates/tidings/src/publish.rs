@@ -73,7 +73,7 @@ impl Publisher {
         let now = (self.now)();
         let items: Vec<PendingEvent> =
             messages.into_iter().map(|message| message.item(permit, now)).collect();
-        let bytes = items.iter().map(|item| item.draft.record_bytes()).sum();
+        let bytes = items.iter().map(|item| item.entry.record_bytes()).sum();
         let outcome = self.metrics.log.publishes().time(self.append(items, bytes)).await;
         if outcome.is_err() {
             self.metrics.log.publish_refused();
@@ -185,7 +185,7 @@ impl CheckedMessage {
             fingerprint: fingerprint(&message.channels, message.event.as_ref(), &message.data),
         });
         let expires_at = message.ttl.map(|ttl| now.saturating_add(millis(ttl)));
-        let draft = NewEntry {
+        let entry = NewEntry {
             channels: message.channels.into(),
             event: message.event,
             data: message.data.into(),
@@ -195,7 +195,7 @@ impl CheckedMessage {
             expires_at,
             idempotency,
         };
-        PendingEvent { draft, is_stored: message.store }
+        PendingEvent { entry, is_stored: message.store }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn shutting_down() -> Error {
 /// Event of a publish: on its way into the log if it is to be stored, else past the log.
 #[derive(Debug)]
 pub(crate) struct PendingEvent {
-    pub(crate) draft: NewEntry,
+    pub(crate) entry: NewEntry,
     pub(crate) is_stored: bool,
 }
 

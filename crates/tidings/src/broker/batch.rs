@@ -48,14 +48,14 @@ pub(super) trait PublishBatch: Default {
 pub(super) struct InFlightKeys(HashSet<(Arc<str>, Arc<str>)>);
 
 impl InFlightKeys {
-    pub(super) fn add(&mut self, draft: &NewEntry) {
-        if let Some(it) = &draft.idempotency {
+    pub(super) fn add(&mut self, entry: &NewEntry) {
+        if let Some(it) = &entry.idempotency {
             self.0.insert((it.publisher.clone(), it.key.clone()));
         }
     }
 
     pub(super) fn contains_any_of(&self, items: &[PendingEvent]) -> bool {
-        let keys = items.iter().filter_map(|item| item.draft.idempotency.as_ref());
+        let keys = items.iter().filter_map(|item| item.entry.idempotency.as_ref());
         keys.into_iter().any(|it| self.0.contains(&(it.publisher.clone(), it.key.clone())))
     }
 

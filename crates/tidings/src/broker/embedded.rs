@@ -219,7 +219,7 @@ enum EventResult {
     /// Not stored; delivered after this number of new entries of the batch.
     Transient {
         after_entries: usize,
-        draft: Box<NewEntry>,
+        entry: Box<NewEntry>,
     },
 }
 
@@ -290,7 +290,7 @@ impl Committer {
         keys.forget_old(self.log.now());
         let mut new = under_way;
         let known = items.iter().enumerate().map(|(index, item)| {
-            let Some(idempotency) = &item.draft.idempotency else { return Ok(None) };
+            let Some(idempotency) = &item.entry.idempotency else { return Ok(None) };
             match keys.look_up(idempotency) {
                 KeyLookup::Repeat(answered) => Ok(Some(EventId::new(newest, answered.offset, answered.tag))),
                 KeyLookup::Conflict => Err(Error::new(
@@ -340,8 +340,8 @@ impl Committer {
         };
         self.metrics.events.stored(entries.len());
         self.sink.on_appended(&entries);
-        for (_, draft) in transient(&waiting).filter(|(after_entries, _)| *after_entries > 0) {
-            self.sink.wake(&draft.channels);
+        for (_, entry) in transient(&waiting).filter(|(after_entries, _)| *after_entries > 0) {
+            self.sink.wake(&entry.channels);
         }
         answers.extend(waiting.into_iter().map(|CommitWaiter { results, answer }| {
             (answer, Ok(results.into_iter().map(|result| settle(result, &entries)).collect()))
@@ -350,11 +350,11 @@ impl Committer {
     }
 
     fn deliver_transient(&self, waiting: &[CommitWaiter], head: u64) {
-        for (after_entries, draft) in transient(waiting) {
+        for (after_entries, entry) in transient(waiting) {
             let after = head + after_entries as u64;
             let missed = self.sink.deliver_transient(
-                &draft.channels,
-                &TransientEvent { after, frame: draft.frame_without_id() },
+                &entry.channels,
+                &TransientEvent { after, frame: entry.frame_without_id() },
             );
             self.metrics.events.transient(missed);
         }
@@ -364,7 +364,7 @@ impl Committer {
 /// The transient events of the batch, each with the number of new entries before it.
 fn transient(waiting: &[CommitWaiter]) -> impl Iterator<Item = (usize, &NewEntry)> {
     waiting.iter().flat_map(|waiting| &waiting.results).filter_map(|result| match result {
-        EventResult::Transient { after_entries, draft } => Some((*after_entries, &**draft)),
+        EventResult::Transient { after_entries, entry } => Some((*after_entries, &**entry)),
         EventResult::New(_) | EventResult::Repeat(_) => None,
     })
 }
@@ -399,11 +399,11 @@ impl CommitBatch {
             return EventResult::Repeat(id);
         }
         if !item.is_stored {
-            return EventResult::Transient { after_entries: self.entries.len(), draft: Box::new(item.draft) };
+            return EventResult::Transient { after_entries: self.entries.len(), entry: Box::new(item.entry) };
         }
-        self.bytes += item.draft.record_bytes();
-        self.keys.add(&item.draft);
-        self.entries.push(item.draft);
+        self.bytes += item.entry.record_bytes();
+        self.keys.add(&item.entry);
+        self.entries.push(item.entry);
         EventResult::New(self.entries.len() - 1)
     }
 }

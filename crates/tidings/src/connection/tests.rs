@@ -96,7 +96,7 @@ pub(crate) fn subscriptions(texts: &[&str]) -> Arc<[Subscription]> {
 }
 
 /// An unnamed event of normal priority.
-pub(crate) fn draft(channel: &str, data: &str) -> NewEntry {
+pub(crate) fn new_entry(channel: &str, data: &str) -> NewEntry {
     NewEntry {
         channels: Box::new([name(channel)]),
         event: None,

@@ -32,7 +32,7 @@ pub(crate) struct ReplicatedEntry {
     /// Tag of the entry before it; 0 if the broker does not name it. Another tag at this node means another history.
     pub(crate) before: Tag,
     /// The event without its idempotency key, which the broker keeps elsewhere.
-    pub(crate) draft: NewEntry,
+    pub(crate) entry: NewEntry,
 }
 
 /// Reason why a batch was not applied; none of it was.
@@ -143,8 +143,8 @@ impl Log {
         };
         let entries: Vec<Arc<Entry>> = new
             .into_iter()
-            .map(|ReplicatedEntry { offset, epoch, tag, draft, .. }| {
-                Arc::new(Entry::new(draft, offset, epoch, tag, newest))
+            .map(|ReplicatedEntry { offset, epoch, tag, entry, .. }| {
+                Arc::new(Entry::new(entry, offset, epoch, tag, newest))
             })
             .collect();
         if !entries.is_empty() {

@@ -15,7 +15,7 @@ use tidings_protocol::{ChannelName, Epoch};
 use super::*;
 use crate::{
     config::LogSettings,
-    connection::tests::{Toy, draft},
+    connection::tests::{Toy, new_entry},
     log::{
         checkpoint::Checkpoint,
         entry::Idempotency,
@@ -157,18 +157,18 @@ impl Bench {
 }
 
 fn stored(data: &str) -> PendingEvent {
-    PendingEvent { draft: draft("a", data), is_stored: true }
+    PendingEvent { entry: new_entry("a", data), is_stored: true }
 }
 
 fn passing(channel: &str) -> PendingEvent {
-    PendingEvent { draft: draft(channel, "u"), is_stored: false }
+    PendingEvent { entry: new_entry(channel, "u"), is_stored: false }
 }
 
 fn keyed(key: &str, data: &str) -> PendingEvent {
     let mut fingerprint = [0; 16];
     fingerprint[..data.len()].copy_from_slice(data.as_bytes());
     let idempotency = Some(Idempotency { publisher: "p".into(), key: key.into(), fingerprint });
-    PendingEvent { draft: NewEntry { idempotency, ..draft("a", data) }, is_stored: true }
+    PendingEvent { entry: NewEntry { idempotency, ..new_entry("a", data) }, is_stored: true }
 }
 
 fn offsets(outcome: Result<Vec<PublishOutcome>, Error>) -> Vec<Option<u64>> {

@@ -23,16 +23,16 @@ pub(crate) struct Append {
 /// An event without an offset.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
-    pub(crate) draft: NewEntry,
+    pub(crate) entry: NewEntry,
     /// Random, never 0.
     pub(crate) tag: Tag,
 }
 
 impl NewEvent {
     /// Gives the event a random tag.
-    pub(super) fn new(draft: NewEntry, random: fn() -> u64) -> Self {
+    pub(super) fn new(entry: NewEntry, random: fn() -> u64) -> Self {
         // Tag 0 means that the tag is unknown.
-        Self { draft, tag: Tag((random() as u32).max(1)) }
+        Self { entry, tag: Tag((random() as u32).max(1)) }
     }
 }
 
@@ -130,7 +130,7 @@ impl AppendCall<'_> {
     /// Returns the command for a batch.
     pub(super) fn command(&self, batch: &[Append]) -> RedisCommand {
         let events = || batch.iter().flat_map(|publish| &publish.events);
-        let idempotencies = || events().filter_map(|it| it.draft.idempotency.as_ref());
+        let idempotencies = || events().filter_map(|it| it.entry.idempotency.as_ref());
         let keys_of_capture = if self.capture.is_some() { 2 } else { 0 };
         let mut command = self.script.call(3 + idempotencies().count() + keys_of_capture);
         command.push(&self.keys.log);
@@ -166,23 +166,23 @@ impl AppendCall<'_> {
     }
 
     fn push_event(&self, event: &NewEvent, before: Tag, key_index: &mut u64, command: &mut RedisCommand) {
-        let NewEvent { draft, tag } = event;
+        let NewEvent { entry, tag } = event;
         let mirrored: Vec<&str> = match self.mirror {
             Some(mirror) => {
-                draft.channels.iter().filter(|it| mirror.has(it)).map(ChannelName::as_str).collect()
+                entry.channels.iter().filter(|it| mirror.has(it)).map(ChannelName::as_str).collect()
             }
             None => Vec::new(),
         };
-        let fields = record::further_fields(draft);
-        let is_plain = draft.idempotency.is_none() && mirrored.is_empty() && fields.is_empty();
+        let fields = record::further_fields(entry);
+        let is_plain = entry.idempotency.is_none() && mirrored.is_empty() && fields.is_empty();
         let more = if is_plain { 0 } else { 3 + mirrored.len() + 2 * fields.len() };
         command.push_number(more as u64);
-        command.push(record::header(self.witness.epoch, *tag, before, draft));
-        command.push(&*draft.data);
+        command.push(record::header(self.witness.epoch, *tag, before, entry));
+        command.push(&*entry.data);
         if is_plain {
             return;
         }
-        match &draft.idempotency {
+        match &entry.idempotency {
             Some(it) => {
                 *key_index += 1;
                 command.push_number(*key_index);

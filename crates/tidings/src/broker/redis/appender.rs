@@ -232,7 +232,7 @@ impl Appender {
         }
         let after = self.sync_state.last_seen().offset;
         let events =
-            live.into_iter().map(|(place, item)| (place, LiveEvent::new(&item.draft, after))).collect();
+            live.into_iter().map(|(place, item)| (place, LiveEvent::new(&item.entry, after))).collect();
         // The receiver is dropped only together with this task.
         let _ = transient.send(TransientPublish { stored: answers, events, answer }).await;
     }
@@ -257,13 +257,13 @@ impl AppendBatch {
         let QueuedAppend { items, due, answer } = publish;
         let (mut events, mut live) = (Vec::with_capacity(items.len()), Vec::new());
         for (place, item) in items.into_iter().enumerate() {
-            self.bytes += item.draft.record_bytes();
+            self.bytes += item.entry.record_bytes();
             if !item.is_stored {
                 live.push((place, item));
                 continue;
             }
-            self.keys.add(&item.draft);
-            events.push(NewEvent::new(item.draft, random));
+            self.keys.add(&item.entry);
+            events.push(NewEvent::new(item.entry, random));
         }
         self.events += events.len();
         let waiting = AppendWaiter { live, due, answer };

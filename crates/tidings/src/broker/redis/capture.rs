@@ -150,16 +150,16 @@ impl Capturer {
 
     /// Appends some of the waiting messages. Returns false if none waits.
     async fn append_next(&self, cycle: &mut CaptureCycle) -> Result<bool, RedisError> {
-        let Some((drafts, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, cycle.gaps) else {
+        let Some((entries, place)) = self.buffer.next(MESSAGES_MAX, BYTES_MAX, cycle.gaps) else {
             return Ok(false);
         };
-        if drafts.is_empty() {
+        if entries.is_empty() {
             // None of these messages is fit for the log.
             self.buffer.acknowledge(Some(place));
             return Ok(true);
         }
-        let (count, to) = (drafts.len(), place.to_string());
-        let events = drafts.into_iter().map(|draft| NewEvent::new(draft, self.random));
+        let (count, to) = (entries.len(), place.to_string());
+        let events = entries.into_iter().map(|entry| NewEvent::new(entry, self.random));
         let messages = Append { events: events.collect() };
         let witness = self.sync_state.last_seen();
         let from = cycle.from.as_deref().unwrap_or_default();

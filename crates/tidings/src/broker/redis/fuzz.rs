@@ -59,7 +59,7 @@ fn understand(reply: &RedisReply) {
     if let Ok(stored) = record::decode_all(reply) {
         stored.iter().for_each(survives_its_fields);
         if let Some(first) = stored.first() {
-            let events = vec![NewEvent { draft: first.draft.clone(), tag: Tag(1) }];
+            let events = vec![NewEvent { entry: first.entry.clone(), tag: Tag(1) }];
             let _ = append_call::outcomes(reply, &[Append { events }]);
         }
     }
@@ -90,11 +90,11 @@ fn entry<'a>(id: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> RedisReply {
 }
 
 fn survives_its_fields(stored: &ReplicatedEntry) {
-    let draft = &stored.draft;
-    assert!(!draft.channels.is_empty() && stored.tag != Tag(0));
-    let header = record::header(stored.epoch, stored.tag, stored.before, draft);
-    let further = record::further_fields(draft);
-    let mut texts = vec!["m", header.as_str(), "d", &draft.data];
+    let new_entry = &stored.entry;
+    assert!(!new_entry.channels.is_empty() && stored.tag != Tag(0));
+    let header = record::header(stored.epoch, stored.tag, stored.before, new_entry);
+    let further = record::further_fields(new_entry);
+    let mut texts = vec!["m", header.as_str(), "d", &new_entry.data];
     further.iter().for_each(|(name, value)| texts.extend([*name, value.as_str()]));
     let id = format!("{}-0", stored.offset);
     let again = record::decode_all(&entry(id.as_bytes(), texts.into_iter().map(str::as_bytes)));

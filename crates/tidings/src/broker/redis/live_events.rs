@@ -262,7 +262,7 @@ impl LiveEventReceiver {
         }
         let buffer = self.buffer.as_ref().filter(|_| self.settings.captures(channel.as_str()));
         match (self.check_payload(payload), buffer) {
-            (Ok(data), Some(buffer)) => self.push_captured(buffer, Some(self.draft(channel, data))),
+            (Ok(data), Some(buffer)) => self.push_captured(buffer, Some(self.new_entry(channel, data))),
             (Ok(data), None) => self.deliver(&[channel], None, data, u64::MAX),
             (Err(why), buffer) => {
                 buffer.into_iter().for_each(|buffer| self.push_captured(buffer, None));
@@ -280,15 +280,15 @@ impl LiveEventReceiver {
     }
 
     /// Adds a message to the capture buffer; `None` stands for a message that is not fit for the log.
-    fn push_captured(&self, buffer: &CaptureBuffer, draft: Option<NewEntry>) {
-        let lost = buffer.push(draft);
+    fn push_captured(&self, buffer: &CaptureBuffer, entry: Option<NewEntry>) {
+        let lost = buffer.push(entry);
         if lost > 0 {
             self.metrics.broker.capture_dropped(lost);
             tracing::debug!(lost, "messages of redis.capture were dropped: the buffer is full");
         }
     }
 
-    fn draft(&self, channel: ChannelName, data: &str) -> NewEntry {
+    fn new_entry(&self, channel: ChannelName, data: &str) -> NewEntry {
         NewEntry {
             channels: Box::new([channel]),
             event: None,

@@ -61,12 +61,12 @@ pub(super) struct LiveEvent {
 }
 
 impl LiveEvent {
-    pub(super) fn new(draft: &NewEntry, after: u64) -> Self {
+    pub(super) fn new(entry: &NewEntry, after: u64) -> Self {
         Self {
             after,
-            channels: draft.channels.to_vec(),
-            event: draft.event.clone(),
-            data: draft.data.to_string(),
+            channels: entry.channels.to_vec(),
+            event: entry.event.clone(),
+            data: entry.data.to_string(),
         }
     }
 

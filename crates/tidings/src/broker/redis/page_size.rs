@@ -34,7 +34,7 @@ impl PageSize {
     /// Notes an answer to a request for `asked` entries. The page grows if the answer was full, small and fast; it shrinks if the
     /// answer was large or slow. `took` is without the time that Redis waited for entries.
     pub(super) fn answered(&self, asked: usize, stored: &[ReplicatedEntry], took: Duration) {
-        let bytes: usize = stored.iter().map(|stored| stored.draft.data.len()).sum();
+        let bytes: usize = stored.iter().map(|stored| stored.entry.data.len()).sum();
         if bytes > ANSWER_BYTES || took > ANSWER_TIME {
             self.set(asked / 2);
         } else if stored.len() == asked && bytes < ANSWER_BYTES / 4 && took < ANSWER_TIME / 4 {

@@ -22,9 +22,9 @@ use crate::log::{
 };
 
 /// Returns the field `m`. It is one text, because Redis spends memory for each field of an entry.
-pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &NewEntry) -> String {
-    let mut header = format!("{epoch} {tag} {before} {}", draft.published_at);
-    for channel in &draft.channels {
+pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, entry: &NewEntry) -> String {
+    let mut header = format!("{epoch} {tag} {before} {}", entry.published_at);
+    for channel in &entry.channels {
         header.push(' ');
         header.push_str(channel.as_str());
     }
@@ -32,13 +32,13 @@ pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, draft: &NewEntry) -> S
 }
 
 /// Returns the names and values of the other fields, mostly none.
-pub(super) fn further_fields(draft: &NewEntry) -> Vec<(&'static str, String)> {
-    let priority = (draft.priority != Priority::Normal).then(|| draft.priority.as_str());
+pub(super) fn further_fields(entry: &NewEntry) -> Vec<(&'static str, String)> {
+    let priority = (entry.priority != Priority::Normal).then(|| entry.priority.as_str());
     let fields = [
-        ("n", draft.event.as_ref().map(|name| name.as_str().to_owned())),
+        ("n", entry.event.as_ref().map(|name| name.as_str().to_owned())),
         ("p", priority.map(str::to_owned)),
-        ("k", draft.key.as_deref().map(str::to_owned)),
-        ("x", draft.expires_at.map(|at| at.to_string())),
+        ("k", entry.key.as_deref().map(str::to_owned)),
+        ("x", entry.expires_at.map(|at| at.to_string())),
     ];
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -126,7 +126,7 @@ impl<'a> RecordFields<'a> {
         }
         let event = self.event.map(EventName::parse).transpose();
         let priority = self.priority.map_or(Ok(Priority::Normal), str::parse);
-        let draft = NewEntry {
+        let entry = NewEntry {
             channels,
             event: event.map_err(|error| format!("field n: {error}"))?,
             data: required("d", self.data)?.into(),
@@ -136,7 +136,7 @@ impl<'a> RecordFields<'a> {
             expires_at: self.expires_at.map(millis).transpose()?,
             idempotency: None,
         };
-        Ok(ReplicatedEntry { offset, epoch: Epoch(epoch), tag, before, draft })
+        Ok(ReplicatedEntry { offset, epoch: Epoch(epoch), tag, before, entry })
     }
 }
 

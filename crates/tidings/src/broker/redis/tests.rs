@@ -69,7 +69,7 @@ fn new_epoch(epoch: Epoch) -> NewEpoch {
     NewEpoch { epoch, lost: LostChannels::None, replid: "r1".into() }
 }
 
-fn draft(data: &str) -> NewEntry {
+fn new_entry(data: &str) -> NewEntry {
     NewEntry {
         channels: [ChannelName::parse("news").unwrap()].into(),
         event: None,
@@ -83,13 +83,13 @@ fn draft(data: &str) -> NewEntry {
 }
 
 pub(super) fn event(data: &str, tag: u32) -> NewEvent {
-    NewEvent { draft: draft(data), tag: Tag(tag) }
+    NewEvent { entry: new_entry(data), tag: Tag(tag) }
 }
 
 /// Event with an idempotency key; its fingerprint is the first byte of its text.
 fn keyed(data: &str, tag: u32, publisher: &str, key: &str) -> NewEvent {
     let mut event = event(data, tag);
-    event.draft.idempotency = Some(Idempotency {
+    event.entry.idempotency = Some(Idempotency {
         publisher: publisher.into(),
         key: key.into(),
         fingerprint: [data.as_bytes()[0]; 16],
@@ -126,5 +126,5 @@ pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
 }
 
 fn texts(stored: &[ReplicatedEntry]) -> Vec<&str> {
-    stored.iter().map(|stored| &*stored.draft.data).collect()
+    stored.iter().map(|stored| &*stored.entry.data).collect()
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     connection::{
         PositionStyle, Start, StreamOptions,
-        tests::{Toy, connect, draft, memory_log, open_log, read, subscriptions},
+        tests::{Toy, connect, memory_log, new_entry, open_log, read, subscriptions},
     },
     log::entry::{NewEntry, TransientEvent},
     metrics::LogGauges,
@@ -90,14 +90,14 @@ fn replay() -> (Arc<Log>, DriverFixture) {
         ..Default::default()
     };
     let log = open_log(&settings, None, &Toy::new(1));
-    log.append(vec![draft("a", "stored"), draft("a", "cached")]).unwrap();
+    log.append(vec![new_entry("a", "stored"), new_entry("a", "cached")]).unwrap();
     let options = StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() };
     let stream = DriverFixture::open_with(&log, &options, None);
     (log, stream)
 }
 
 fn critical(data: &str) -> NewEntry {
-    NewEntry { priority: tidings_protocol::Priority::Critical, ..draft("a", data) }
+    NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", data) }
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_silent_stream_gets_a_keep_alive_with_its_newest_position() {
     let mut stream = DriverFixture::open(&log);
     assert!(stream.opening.starts_with(b"retry: 1000\n: tidings\nid: "));
     for round in 1..=3 {
-        log.append(vec![draft("foreign", "x"); 5000]).unwrap();
+        log.append(vec![new_entry("foreign", "x"); 5000]).unwrap();
         assert_eq!(stream.drain(seconds(15 * round - 1)), Vec::<String>::new());
         assert_eq!(stream.driver.due(), stream.start + seconds(15 * round));
         let keep_alive = format!(": keep-alive\nid: {}\n\n", log.head());
@@ -147,7 +147,7 @@ fn a_stream_ends_at_its_maximum_age() {
     let mut stream = DriverFixture::open_with(&log, &options, Some(seconds(7)));
     assert_eq!(stream.drain(seconds(6)), Vec::<String>::new());
     assert_eq!(stream.driver.due(), stream.start + seconds(7));
-    let entry = log.append(vec![draft("a", "late")]).unwrap().remove(0);
+    let entry = log.append(vec![new_entry("a", "late")]).unwrap().remove(0);
     assert!(!stream.accept_live(&entry, seconds(7), true), "the stream is over");
     let end = stream.drain(seconds(7)).remove(0);
     let expected = "event: tidings.end\ndata: {\"reason\":\"max_age\",\"reconnect\":true}\nid: ";
@@ -161,7 +161,7 @@ fn a_stream_that_is_asked_to_end_does_so_before_all_else() {
     let log = memory_log();
     let mut stream = DriverFixture::open(&log);
     stream.drain(seconds(0));
-    let entry = log.append(vec![draft("a", "1")]).unwrap().remove(0);
+    let entry = log.append(vec![new_entry("a", "1")]).unwrap().remove(0);
     let retry = Some(seconds(2));
     stream.driver.handle().end(Termination { reason: EndReason::Shutdown, reconnect: true, retry });
     assert!(!stream.accept_live(&entry, seconds(0), true));
@@ -176,7 +176,7 @@ fn nothing_is_sent_while_the_transport_cannot_write_and_urgent_events_come_first
     let mut stream = DriverFixture::open(&log);
     stream.drain(seconds(0));
     assert!(stream.push_transient());
-    log.append(vec![draft("a", "pending"); 100]).unwrap();
+    log.append(vec![new_entry("a", "pending"); 100]).unwrap();
     let step = stream.driver.poll(Waker::noop(), stream.start, false);
     assert!(matches!(step, DriverStep::WaitUntil(_)));
     assert!(stream.driver.is_pressed());
@@ -194,10 +194,10 @@ fn nothing_is_sent_while_the_transport_cannot_write_and_urgent_events_come_first
 fn an_idle_stream_accepts_new_entries_in_order_and_reads_those_without_room() {
     let log = memory_log();
     let mut stream = DriverFixture::open(&log);
-    let entries = log.append(vec![draft("a", "0")]).unwrap();
+    let entries = log.append(vec![new_entry("a", "0")]).unwrap();
     assert!(!stream.accept_live(&entries[0], seconds(0), true), "the stream is not idle yet");
     assert_eq!(stream.drain(seconds(0)).len(), 1);
-    let entries = log.append((1..4).map(|number| draft("a", &number.to_string())).collect()).unwrap();
+    let entries = log.append((1..4).map(|number| new_entry("a", &number.to_string())).collect()).unwrap();
     assert!(stream.accept_live(&entries[0], seconds(0), true));
     assert!(!stream.accept_live(&entries[0], seconds(0), true), "the stream has it");
     assert!(!stream.accept_live(&entries[1], seconds(0), false));

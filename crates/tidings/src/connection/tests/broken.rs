@@ -8,7 +8,7 @@ use proptest::{
 };
 use tidings_protocol::sse::{Parser, StreamItem};
 
-use super::{super::*, Toy, connect, draft, read, subscriptions, write};
+use super::{super::*, Toy, connect, new_entry, read, subscriptions, write};
 use crate::{
     config::LogSettings,
     log::{
@@ -50,7 +50,7 @@ fn place(log: &Log, epoch: u64, events: &[(u64, &str)]) {
         epoch: Epoch(epoch),
         tag: tag(*offset, epoch),
         before: Tag(0),
-        draft: draft(channel, &format!("{offset}@{epoch:x}")),
+        entry: new_entry(channel, &format!("{offset}@{epoch:x}")),
     };
     log.apply(events.iter().map(placed).collect()).unwrap();
 }
@@ -359,13 +359,13 @@ impl TransitionTest {
             let number = self.broker.published;
             self.broker.log.push((number, CHANNELS[*channel]));
             let offset = self.broker.log.len() as u64;
-            let draft = draft(CHANNELS[*channel], &number.to_string());
+            let entry = new_entry(CHANNELS[*channel], &number.to_string());
             batch.push(ReplicatedEntry {
                 offset,
                 epoch: Epoch(epoch),
                 tag: Tag(number as u32),
                 before: Tag(0),
-                draft,
+                entry,
             });
         }
         self.log.apply(batch).unwrap();

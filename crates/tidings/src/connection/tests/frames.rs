@@ -1,6 +1,6 @@
 //! The exact bytes of the frames that the hub writes itself.
 
-use super::{super::*, connect, draft, memory_log, subscriptions, write};
+use super::{super::*, connect, memory_log, new_entry, subscriptions, write};
 
 const RETRY: Duration = Duration::from_millis(1500);
 
@@ -19,7 +19,7 @@ fn with(positions: PositionStyle) -> StreamOptions {
 /// The first bytes of a stream, and the newest id.
 fn beginning(options: &StreamOptions) -> (String, String) {
     let log = memory_log();
-    log.append(vec![draft("a", "1")]).unwrap();
+    log.append(vec![new_entry("a", "1")]).unwrap();
     let mut connection = connect(&log, subscriptions(&["a", "b.*"]), options);
     let greeting = options.open_event.then(|| OpenEvent {
         now: "2026-01-02T03:04:05.006Z".into(),
@@ -125,7 +125,7 @@ fn an_event_carries_the_id_that_resumes_after_it() {
     assert!(write(&mut connection, false).is_none());
     let named = crate::log::entry::NewEntry {
         event: Some(tidings_protocol::EventName::parse("news").unwrap()),
-        ..draft("a", "1\r\n2\r\n")
+        ..new_entry("a", "1\r\n2\r\n")
     };
     log.append(vec![named]).unwrap();
     let frames = write(&mut connection, false).unwrap();

@@ -1,19 +1,19 @@
 //! A client whose socket refused bytes, and takes bytes again.
 
-use super::{super::*, connect, draft, memory_log, read, subscriptions, write};
+use super::{super::*, connect, memory_log, new_entry, read, subscriptions, write};
 use crate::log::entry::NewEntry;
 
 const PENDING: usize = 10_000;
 
 fn critical(channel: &str, data: &str) -> NewEntry {
-    NewEntry { priority: Priority::Critical, ..draft(channel, data) }
+    NewEntry { priority: Priority::Critical, ..new_entry(channel, data) }
 }
 
 /// Returns a connection at the head, and appends events that it has not read.
 fn held_back(log: &Arc<Log>, data: &str) -> Connection {
     let mut connection = connect(log, subscriptions(&["a", "b.*"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    log.append((0..PENDING).map(|_| draft("a", data)).collect()).unwrap();
+    log.append((0..PENDING).map(|_| new_entry("a", data)).collect()).unwrap();
     connection
 }
 
@@ -42,7 +42,7 @@ fn what_becomes_urgent_between_two_writes_is_in_the_second() {
 fn critical_events_go_before_high_ones() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
-    let high = NewEntry { priority: Priority::High, ..draft("a", "soon") };
+    let high = NewEntry { priority: Priority::High, ..new_entry("a", "soon") };
     log.append(vec![high; 10]).unwrap();
     log.append(vec![critical("b.c", "now")]).unwrap();
     let frames = write(&mut connection, true).unwrap();
@@ -75,7 +75,7 @@ fn critical_events_that_have_expired_leave_room_for_others() {
 fn a_connection_that_is_not_behind_gets_everything_in_order() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
-    log.append(vec![critical("a", "now"), draft("a", "last")]).unwrap();
+    log.append(vec![critical("a", "now"), new_entry("a", "last")]).unwrap();
     let mut frames = Vec::new();
     while let Some(more) = write(&mut connection, false) {
         frames.extend(more);
@@ -88,10 +88,10 @@ fn a_connection_that_is_not_behind_gets_everything_in_order() {
 #[test]
 fn low_events_are_skipped_only_under_pressure_and_never_in_an_asked_for_replay() {
     let log = memory_log();
-    let low = NewEntry { priority: Priority::Low, ..draft("a", "low") };
+    let low = NewEntry { priority: Priority::Low, ..new_entry("a", "low") };
     let mut live = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut live, false).is_none());
-    log.append(vec![low, draft("a", "normal")]).unwrap();
+    log.append(vec![low, new_entry("a", "normal")]).unwrap();
     let frames = write(&mut live, true).unwrap();
     assert_eq!(frames.len(), 1);
     assert!(frames[0].starts_with(b"data: normal\n"));
@@ -106,7 +106,7 @@ fn one_event_larger_than_a_write_goes_alone() {
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
     let large = "x".repeat(WRITE_BYTES_MAX);
-    log.append(vec![draft("a", "1"), draft("a", &large), draft("a", "2")]).unwrap();
+    log.append(vec![new_entry("a", "1"), new_entry("a", &large), new_entry("a", "2")]).unwrap();
     let sizes: Vec<usize> =
         std::iter::from_fn(|| write(&mut connection, true)).map(|frames| frames.len()).collect();
     assert_eq!(sizes, [1, 1, 1]);
@@ -124,7 +124,7 @@ fn trims_while_a_transient_event_is_awaited_are_told_afterwards() {
     assert!(write(&mut connection, false).is_none());
     let transient = crate::log::entry::TransientEvent { after: 0, frame: "data: u\n\n".into() };
     assert!(connection.handle().push_transient(&transient));
-    log.append((0..5).map(|_| draft("a", "x")).collect()).unwrap();
+    log.append((0..5).map(|_| new_entry("a", "x")).collect()).unwrap();
     assert_eq!(write(&mut connection, false).unwrap(), ["data: u\n\n"]);
     let frames = write(&mut connection, false).unwrap();
     assert!(frames[0].starts_with(b"event: tidings.gap\n"), "{frames:?}");

@@ -264,10 +264,10 @@ impl OvertakingTest {
 
     fn publish(&mut self, shapes: &[Shape]) {
         let now = self.model.now;
-        let mut drafts = Vec::new();
+        let mut entries = Vec::new();
         for (shape, offset) in shapes.iter().zip(self.model.head() + 1..) {
             let expires_at = shape.ttl.map(|ttl| now + ttl);
-            drafts.push(NewEntry {
+            entries.push(NewEntry {
                 channels: shape.channels.iter().map(|channel| name(channel)).collect(),
                 event: None,
                 data: format!("{offset}\n{}", "x".repeat(shape.padding)).into(),
@@ -278,7 +278,7 @@ impl OvertakingTest {
                 idempotency: None,
             });
         }
-        self.log().append(drafts).unwrap();
+        self.log().append(entries).unwrap();
         for Shape { channels, priority, key, ttl, .. } in shapes.iter().cloned() {
             let expires_at = ttl.map(|ttl| now + ttl);
             self.model.append(ModelEvent { channels, priority, key, expires_at });

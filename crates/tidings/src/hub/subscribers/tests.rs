@@ -9,7 +9,7 @@ use super::*;
 use crate::auth::SubscribePermit;
 use crate::connection::{
     ConnectionId,
-    tests::{WakeCounter, draft, memory_log, name, subscriptions},
+    tests::{WakeCounter, memory_log, name, new_entry, subscriptions},
 };
 
 fn register(
@@ -27,8 +27,8 @@ fn register(
 
 fn entry(channels: &[&str]) -> Arc<Entry> {
     let channels = channels.iter().map(|channel| name(channel)).collect();
-    let draft = crate::log::entry::NewEntry { channels, ..draft("x", "1") };
-    memory_log().append(vec![draft]).unwrap().remove(0)
+    let entry = crate::log::entry::NewEntry { channels, ..new_entry("x", "1") };
+    memory_log().append(vec![entry]).unwrap().remove(0)
 }
 
 fn transient(after: u64) -> TransientEvent {

@@ -33,7 +33,7 @@ fn tag(offset: u64) -> Tag {
 }
 
 fn replicated(offset: u64, epoch: Epoch, new_entry: NewEntry) -> ReplicatedEntry {
-    ReplicatedEntry { offset, epoch, tag: tag(offset), before: Tag(0), draft: new_entry }
+    ReplicatedEntry { offset, epoch, tag: tag(offset), before: Tag(0), entry: new_entry }
 }
 
 /// A synced replica of one epoch.
@@ -372,7 +372,7 @@ proptest! {
                 epoch,
                 tag: ids[at].tag,
                 before: Tag(0),
-                draft: new_entries[at].clone(),
+                entry: new_entries[at].clone(),
             }
         };
         let last = new_entries.len() as u64;

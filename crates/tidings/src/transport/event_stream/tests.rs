@@ -15,7 +15,7 @@ use crate::{
     broker::DeliverySink,
     connection::{
         PositionStyle, Start, StreamOptions, StreamTimers, Termination,
-        tests::{Toy, WakeCounter, draft, memory_log, name, open_log, subscriptions},
+        tests::{Toy, WakeCounter, memory_log, name, new_entry, open_log, subscriptions},
     },
     hub::Subscribers,
     limits::{ConnectionLimits, PermitHolder},
@@ -72,8 +72,8 @@ impl Fixture {
         )
     }
 
-    fn publish(&self, drafts: Vec<NewEntry>) {
-        let entries = self.log.append(drafts).unwrap();
+    fn publish(&self, entries: Vec<NewEntry>) {
+        let entries = self.log.append(entries).unwrap();
         self.subscribers.on_appended(&entries);
     }
 
@@ -133,7 +133,7 @@ async fn silence_is_broken_by_a_keep_alive_with_the_position() {
     next(&mut stream).await;
     for _ in 0..3 {
         let begun = Instant::now();
-        fixture.publish(vec![draft("foreign", "x"); 5000]);
+        fixture.publish(vec![new_entry("foreign", "x"); 5000]);
         let id = fixture.log.head();
         assert_eq!(next(&mut stream).await.unwrap(), format!(": keep-alive\nid: {id}\n\n"));
         assert_eq!(begun.elapsed().as_millis().div_ceil(10), KEEP_ALIVE.as_millis().div_ceil(10));
@@ -188,8 +188,8 @@ async fn frames_are_joined_in_order_and_none_is_lost() {
     let wakes = Arc::new(WakeCounter::default());
     drain(&mut stream, &wakes);
     let text = |number: usize| format!("{number} {}", "x".repeat(number * 37 % 5000));
-    let drafts: Vec<NewEntry> = (0..1000).map(|number| draft("a", &text(number))).collect();
-    fixture.publish(drafts);
+    let entries: Vec<NewEntry> = (0..1000).map(|number| new_entry("a", &text(number))).collect();
+    fixture.publish(entries);
     assert_eq!(wakes.take(), 1);
     let chunks = drain(&mut stream, &wakes);
     assert!(chunks.iter().all(|chunk| chunk.len() <= 64 << 10));
@@ -206,10 +206,10 @@ async fn a_socket_that_refuses_bytes_is_given_none_until_it_resumes() {
     drain(&mut stream, &wakes);
     assert_eq!(fixture.deliver_transient("a"), 0);
     assert!(pressure.pause());
-    fixture.publish(vec![draft("a", "pending"); 1000]);
+    fixture.publish(vec![new_entry("a", "pending"); 1000]);
     assert_eq!(drain(&mut stream, &wakes), Vec::<Bytes>::new());
     assert_eq!(fixture.deliver_transient("a"), 1, "the stream is behind");
-    let critical = NewEntry { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") };
+    let critical = NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", "now") };
     fixture.publish(vec![critical]);
     assert_eq!(wakes.take(), 0, "the stream waits for the socket alone");
     pressure.resume();
@@ -228,7 +228,7 @@ async fn under_pressure_the_socket_is_tried_after_every_chunk() {
     let mut stream = fixture.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
     let wakes = Arc::new(WakeCounter::default());
     drain(&mut stream, &wakes);
-    fixture.publish(vec![draft("a", &"x".repeat(1000)); 500]);
+    fixture.publish(vec![new_entry("a", &"x".repeat(1000)); 500]);
     pressure.pause();
     pressure.resume();
     let waker = Waker::from(wakes.clone());
@@ -250,11 +250,11 @@ async fn streams_of_one_socket_do_not_forget_its_refusals_for_each_other() {
     let wakes = Arc::new(WakeCounter::default());
     drain(&mut busy, &wakes);
     drain(&mut quiet, &wakes);
-    fixture.publish(vec![draft("a", "pending"); 1000]);
+    fixture.publish(vec![new_entry("a", "pending"); 1000]);
     pressure.pause();
     pressure.resume();
     drain(&mut quiet, &wakes);
-    fixture.publish(vec![NewEntry { priority: tidings_protocol::Priority::High, ..draft("a", "soon") }]);
+    fixture.publish(vec![NewEntry { priority: tidings_protocol::Priority::High, ..new_entry("a", "soon") }]);
     assert!(next(&mut busy).await.unwrap().starts_with("data: soon\n"));
 }
 
@@ -264,8 +264,9 @@ async fn a_stream_that_was_not_polled_for_long_is_behind() {
     let mut stream = fixture.open(&["a"]);
     let wakes = Arc::new(WakeCounter::default());
     drain(&mut stream, &wakes);
-    fixture.publish(vec![draft("a", "pending"); 1000]);
-    fixture.publish(vec![NewEntry { priority: tidings_protocol::Priority::Critical, ..draft("a", "now") }]);
+    fixture.publish(vec![new_entry("a", "pending"); 1000]);
+    fixture
+        .publish(vec![NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", "now") }]);
     tokio::time::advance(STALLED_AFTER).await;
     assert!(next(&mut stream).await.unwrap().starts_with("data: now\n"));
 }
@@ -301,7 +302,7 @@ async fn entries_outside_the_cache_are_read_on_another_thread_and_arrive() {
         ..Default::default()
     };
     let fixture = Fixture::new(open_log(&settings, None, &Toy::new(1)));
-    fixture.publish((0..1000).map(|number| draft("a", &number.to_string())).collect());
+    fixture.publish((0..1000).map(|number| new_entry("a", &number.to_string())).collect());
     let options = StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() };
     let pressure = Arc::new(Backpressure::default());
     let mut stream = fixture.open_with(&["a"], &options, Some(pressure.clone()));
@@ -354,7 +355,7 @@ async fn a_stream_of_many_on_a_socket_that_takes_nothing_is_dropped() {
     tokio::time::sleep(3 * WRITE_TIMEOUT).await;
     assert_eq!(fixture.subscribers.count(), 1, "no entry waits for the stream yet");
     let begun = Instant::now();
-    fixture.publish(vec![draft("a", "x")]);
+    fixture.publish(vec![new_entry("a", "x")]);
     task.await.unwrap();
     assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
     assert_eq!(fixture.subscribers.count(), 0);
@@ -389,7 +390,7 @@ async fn a_stream_that_is_read_is_never_dropped() {
     );
     let busy = async {
         for _ in 0..100 {
-            fixture.publish(vec![draft("a", "x")]);
+            fixture.publish(vec![new_entry("a", "x")]);
             tokio::time::sleep(Duration::from_secs(7)).await;
         }
     };

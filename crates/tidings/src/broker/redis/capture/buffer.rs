@@ -84,12 +84,12 @@ struct BufferedMessage {
     mark: u64,
     count: u64,
     /// `None` for a message that is not fit for the log; it counts all the same.
-    draft: Option<NewEntry>,
+    entry: Option<NewEntry>,
 }
 
 impl BufferedMessage {
     fn bytes(&self) -> usize {
-        MESSAGE_BYTES + self.draft.as_ref().map_or(0, |draft| draft.data.len())
+        MESSAGE_BYTES + self.entry.as_ref().map_or(0, |entry| entry.data.len())
     }
 }
 
@@ -147,13 +147,13 @@ impl CaptureBuffer {
 
     /// Adds a received message; before the first marker its position is unknown, and it is ignored. Returns the number of
     /// waiting messages that were dropped for it.
-    pub(in crate::broker::redis) fn push(&self, draft: Option<NewEntry>) -> usize {
+    pub(in crate::broker::redis) fn push(&self, entry: Option<NewEntry>) -> usize {
         let mut state = self.state();
         if state.status != BufferStatus::Positioned {
             return 0;
         }
         state.count += 1;
-        let message = BufferedMessage { mark: state.newest_marker(), count: state.count, draft };
+        let message = BufferedMessage { mark: state.newest_marker(), count: state.count, entry };
         state.bytes += message.bytes();
         let was_empty = state.waiting.is_empty();
         state.waiting.push_back(message);
@@ -235,18 +235,18 @@ impl CaptureBuffer {
         if state.gaps != gaps {
             return None;
         }
-        let (mut drafts, mut bytes, mut last) = (Vec::new(), 0, None);
+        let (mut entries, mut bytes, mut last) = (Vec::new(), 0, None);
         for message in &state.waiting {
-            if drafts.len() >= count_max || bytes >= bytes_max {
+            if entries.len() >= count_max || bytes >= bytes_max {
                 break;
             }
             bytes += message.bytes();
-            drafts.extend(message.draft.clone());
+            entries.extend(message.entry.clone());
             last = Some((message.mark, message.count));
         }
         let (mark, count) = last?;
         let index = usize::try_from(mark - state.first_marker).expect("markers are few");
-        Some((drafts, CapturePosition { settings: self.settings, mark: state.markers[index], count }))
+        Some((entries, CapturePosition { settings: self.settings, mark: state.markers[index], count }))
     }
 
     fn state(&self) -> MutexGuard<'_, BufferState> {

@@ -27,13 +27,13 @@ fn an_entry_is_read_whole() {
     let stored = decode(&entry("42-0", WHOLE)).unwrap();
     assert_eq!((stored.offset, stored.epoch, stored.tag), (42, Epoch(0xab), Tag(0xbeef)));
     assert_eq!(stored.before, Tag(0xcafe));
-    let draft = stored.draft;
-    let channels: Vec<_> = draft.channels.iter().map(ChannelName::as_str).collect();
+    let entry = stored.entry;
+    let channels: Vec<_> = entry.channels.iter().map(ChannelName::as_str).collect();
     assert_eq!(channels, ["a.b", "user:1"]);
-    assert_eq!(draft.event.as_ref().map(EventName::as_str), Some("created"));
-    assert_eq!((draft.priority, draft.key.as_deref()), (Priority::High, Some("row 7")));
-    assert_eq!((draft.published_at, draft.expires_at), (1_700_000_000_000, Some(1_700_000_001_000)));
-    assert_eq!(&*draft.data, "text");
+    assert_eq!(entry.event.as_ref().map(EventName::as_str), Some("created"));
+    assert_eq!((entry.priority, entry.key.as_deref()), (Priority::High, Some("row 7")));
+    assert_eq!((entry.published_at, entry.expires_at), (1_700_000_000_000, Some(1_700_000_001_000)));
+    assert_eq!(&*entry.data, "text");
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn an_id_that_no_hub_gives_is_refused() {
 
 #[test]
 fn what_is_written_is_what_is_read() {
-    let draft = decode(&entry("42-0", WHOLE)).unwrap().draft;
-    let header = header(Epoch(0xab), Tag(0xbeef), Tag(0xf00d), &draft);
-    let further = further_fields(&draft);
+    let new_entry = decode(&entry("42-0", WHOLE)).unwrap().entry;
+    let header = header(Epoch(0xab), Tag(0xbeef), Tag(0xf00d), &new_entry);
+    let further = further_fields(&new_entry);
     let further = further.iter().map(|(name, value)| (*name, value.as_str()));
     let written: Vec<_> =
         [("m", header.as_str()), ("d", "text"), ("v", "0000cafe")].into_iter().chain(further).collect();
@@ -105,7 +105,7 @@ fn an_entry_names_as_many_channels_as_a_message_may_and_no_more() {
         let header = format!("00000000000000ab 0000beef 0000f00d 1700000000000 {}", names.join(" "));
         decode(&entry("42-0", &[("m", &header), ("d", "text")]))
     };
-    assert_eq!(with_channels(MESSAGE_CHANNELS_MAX).unwrap().draft.channels.len(), MESSAGE_CHANNELS_MAX);
+    assert_eq!(with_channels(MESSAGE_CHANNELS_MAX).unwrap().entry.channels.len(), MESSAGE_CHANNELS_MAX);
     for count in [MESSAGE_CHANNELS_MAX + 1, usize::from(u16::MAX) + 1] {
         let fault = with_channels(count).unwrap_err().to_string();
         assert!(

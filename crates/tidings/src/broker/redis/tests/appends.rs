@@ -91,24 +91,24 @@ async fn a_batch_at_its_bounds_is_appended() {
     let batch: Vec<_> = [publish(small)].into_iter().chain(large).collect();
     let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
     assert_eq!(outcomes.last(), Some(&AppendOutcome::Appended(vec![stored(1016, 2015)])));
-    assert_eq!(redis_log.range(1016, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
+    assert_eq!(redis_log.range(1016, 1).await.unwrap()[0].entry.data.len(), 256 << 10);
 }
 
 #[tokio::test]
-async fn all_that_a_draft_says_comes_back() {
+async fn every_field_of_an_entry_comes_back() {
     let redis = Process::start();
     let redis_log = begun(&redis).await;
     let mut event = event("line\r\nline \u{0} \u{1f409}", 11);
-    event.draft.channels = ["a.b", "user:1"].map(|name| ChannelName::parse(name).unwrap()).into();
-    event.draft.event = Some(tidings_protocol::EventName::parse("created").unwrap());
-    event.draft.priority = Priority::Critical;
-    event.draft.key = Some("row 7".into());
-    event.draft.expires_at = Some(1_800_000_000_000);
-    let expected = format!("{:?}", event.draft);
+    event.entry.channels = ["a.b", "user:1"].map(|name| ChannelName::parse(name).unwrap()).into();
+    event.entry.event = Some(tidings_protocol::EventName::parse("created").unwrap());
+    event.entry.priority = Priority::Critical;
+    event.entry.key = Some("row 7".into());
+    event.entry.expires_at = Some(1_800_000_000_000);
+    let expected = format!("{:?}", event.entry);
     redis_log.append(&[publish([event])], NOTHING_SEEN).await.unwrap();
     let read = redis_log.range(1, 1).await.unwrap().remove(0);
     assert_eq!((read.offset, read.epoch, read.tag), (1, EPOCH, Tag(11)));
-    assert_eq!(format!("{:?}", read.draft), expected);
+    assert_eq!(format!("{:?}", read.entry), expected);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub(super) async fn append(node: &Replicator, text: &str, tag: u32) {
     let epoch = head.newest().unwrap().row.epoch();
     let witness = LastSeen { epoch, offset: head.offset, tag: head.tag };
     let mut event = event(text, tag);
-    event.draft.published_at = node.log.now();
+    event.entry.published_at = node.log.now();
     node.redis_log.append(&[publish([event])], witness).await.unwrap();
 }
 
@@ -227,7 +227,7 @@ async fn node_that_answered_a_repeat_knows_of_the_event() {
         let deadline = Duration::from_secs(20);
         let (broker, appender) =
             appender::appender(one.redis_log.clone(), sync_state, metrics, deadline, rand::random);
-        let item = PendingEvent { draft: keyed("once", 1, "ann", "k").draft, is_stored: true };
+        let item = PendingEvent { entry: keyed("once", 1, "ann", "k").entry, is_stored: true };
         tokio::select! {
             answer = broker.append(vec![item]) => drop(answer.unwrap()),
             () = appender.run() => unreachable!("the broker is there"),

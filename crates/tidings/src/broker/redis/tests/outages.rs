@@ -109,7 +109,7 @@ async fn a_server_with_tls_is_spoken_to_if_its_authority_is_known() {
     let redis_log = RedisLog::new(&secure).unwrap();
     redis_log.begin(new_epoch(EPOCH)).await.unwrap();
     fill(&redis_log, &["a", &"x".repeat(256 << 10)]).await;
-    assert_eq!(redis_log.range(2, 1).await.unwrap()[0].draft.data.len(), 256 << 10);
+    assert_eq!(redis_log.range(2, 1).await.unwrap()[0].entry.data.len(), 256 << 10);
     assert_eq!(redis_log.connections_opened(), 1);
     let stranger = RedisLog::new(&RedisLogOptions { tls_files: TlsFiles::default(), ..secure }).unwrap();
     assert!(matches!(stranger.head().await, Err(RedisError::NotApplied(_))));

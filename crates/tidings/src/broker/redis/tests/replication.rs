@@ -89,7 +89,7 @@ async fn what_is_too_old_is_trimmed_but_never_the_newest() {
     let now = redis_log.head().await.unwrap().now.unwrap();
     let aged = |number: u32| {
         let mut event = event("a", number);
-        event.draft.published_at = now - u64::from(100 - number) * 60 * SECOND;
+        event.entry.published_at = now - u64::from(100 - number) * 60 * SECOND;
         event
     };
     redis_log.append(&[publish((1..=50).map(aged).collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();

@@ -18,7 +18,7 @@ async fn large_log(redis: &Process) -> RedisLog {
     for first in (1..=EVENTS).step_by(8) {
         let events = (first..first + 8).map(|tag| {
             let mut event = event(&text, tag);
-            event.draft.published_at = now;
+            event.entry.published_at = now;
             event
         });
         redis_log.append(&[publish(events.collect::<Vec<_>>())], NOTHING_SEEN).await.unwrap();

@@ -2,7 +2,7 @@ use super::*;
 
 const SETTINGS: u64 = 7;
 
-fn draft(text: &str) -> Option<NewEntry> {
+fn new_entry(text: &str) -> Option<NewEntry> {
     Some(NewEntry {
         channels: Box::new([]),
         event: None,
@@ -24,7 +24,7 @@ fn buffer() -> CaptureBuffer {
 }
 
 fn push(buffer: &CaptureBuffer, texts: &[&str]) {
-    texts.iter().for_each(|text| assert_eq!(buffer.push(draft(text)), 0));
+    texts.iter().for_each(|text| assert_eq!(buffer.push(new_entry(text)), 0));
 }
 
 fn place(mark: u64, count: u64) -> Option<CapturePosition> {
@@ -33,10 +33,10 @@ fn place(mark: u64, count: u64) -> Option<CapturePosition> {
 
 /// Waiting messages, and the position after them.
 fn waiting(buffer: &CaptureBuffer) -> (Vec<String>, Option<CapturePosition>) {
-    let Some((drafts, place)) = buffer.next(100, usize::MAX, buffer.gap_count()) else {
+    let Some((entries, place)) = buffer.next(100, usize::MAX, buffer.gap_count()) else {
         return (Vec::new(), None);
     };
-    (drafts.iter().map(|draft| draft.data.to_string()).collect(), Some(place))
+    (entries.iter().map(|entry| entry.data.to_string()).collect(), Some(place))
 }
 
 #[test]
@@ -145,17 +145,17 @@ fn marks_are_kept_while_something_waits_behind_them_and_else_few() {
 fn a_call_has_its_bounds() {
     let buffer = buffer();
     push(&buffer, &["a", "b", "c"]);
-    let (drafts, behind) = buffer.next(2, usize::MAX, 0).unwrap();
-    assert_eq!((drafts.len(), Some(behind)), (2, place(1, 2)));
-    let (drafts, behind) = buffer.next(100, 1, 0).unwrap();
-    assert_eq!((drafts.len(), Some(behind)), (1, place(1, 1)));
+    let (entries, behind) = buffer.next(2, usize::MAX, 0).unwrap();
+    assert_eq!((entries.len(), Some(behind)), (2, place(1, 2)));
+    let (entries, behind) = buffer.next(100, 1, 0).unwrap();
+    assert_eq!((entries.len(), Some(behind)), (1, place(1, 1)));
 }
 
 #[test]
 fn too_much_costs_the_oldest() {
     let buffer = buffer();
     let text = "x".repeat(BYTES_MAX / 4);
-    let lost: usize = (0..5).map(|_| buffer.push(draft(&text))).sum();
+    let lost: usize = (0..5).map(|_| buffer.push(new_entry(&text))).sum();
     assert_eq!(lost, 2);
     assert_eq!(buffer.next(100, usize::MAX, 0).unwrap().1, place(1, 5).unwrap());
 }
