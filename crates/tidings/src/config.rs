@@ -5,7 +5,6 @@ pub mod bounds;
 mod error;
 mod network;
 mod redis;
-mod secret;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +18,8 @@ pub(crate) use self::network::network;
 #[cfg(feature = "redis")]
 pub(crate) use self::redis::is_of_key_events;
 pub use self::redis::{RedisAddress, RedisHost, RedisSentinel, RedisSettings, RedisUrl};
-pub use self::secret::Secret;
+#[doc(inline)]
+pub use tidings_protocol::Secret;
 
 /// All settings of one hub.
 ///

@@ -2,7 +2,9 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use super::{error::UnknownWord, secret::Secret};
+use tidings_protocol::Secret;
+
+use super::error::UnknownWord;
 
 /// Authentication and permissions. A hub without these settings is open to every client.
 #[derive(Debug, Clone, PartialEq, Eq)]

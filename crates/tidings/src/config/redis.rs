@@ -4,9 +4,7 @@ use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
-use tidings_protocol::Pattern;
-
-use super::Secret;
+use tidings_protocol::{Pattern, Secret};
 
 /// Default ports of a Redis and of a Sentinel.
 const PORT: u16 = 6379;
