@@ -236,7 +236,7 @@ impl Connection {
         }
         (self.cursor, self.tag) = (entry.offset, entry.tag);
         if entry.has_expired(now) {
-            self.metrics.events.expired();
+            self.metrics.events.expired.inc();
             return false;
         }
         self.metrics.events.delivered(1);
@@ -367,15 +367,15 @@ impl Connection {
     /// Whether the entry is to be sent: not expired, not superseded, and not of low priority under pressure.
     fn is_wanted(&self, entry: &Entry, is_behind: bool, is_pressed: bool, now: u64) -> bool {
         if entry.has_expired(now) {
-            self.metrics.events.expired();
+            self.metrics.events.expired.inc();
             return false;
         }
         if is_pressed && entry.priority == Priority::Low && entry.offset > self.replay_until {
-            self.metrics.events.skipped_low();
+            self.metrics.events.skipped_low.inc();
             return false;
         }
         if is_behind && self.log.is_superseded(entry, &self.subscriptions) {
-            self.metrics.events.superseded();
+            self.metrics.events.superseded.inc();
             return false;
         }
         true

@@ -318,7 +318,7 @@ impl Hub {
             max_age: stream.max_age.map(|age| age.mul_f64(random.random_range(0.9..1.0))),
             retry: RETRY + RETRY.mul_f64(random.random_range(0.0..1.0)),
         };
-        node.metrics.connections.stream_opened();
+        node.metrics.connections.streams_opened.inc();
         let open_event = options.open_event.then(|| self.open_event(identity));
         Ok(NewConnection { connection, timers, open_event })
     }

@@ -37,13 +37,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    #[cfg(test)]
-    pub(crate) fn new() -> Self {
-        Self::with_fsyncs(Histogram::default())
-    }
-
     /// Registers all metrics at zero; `fsyncs` is the histogram of a log that is open already.
-    pub(crate) fn with_fsyncs(fsyncs: Histogram) -> Self {
+    pub(crate) fn new(fsyncs: Histogram) -> Self {
         let mut registry = Registry::with_prefix("tidings");
         let it = &mut registry;
         it.register("build", "Version of this build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -53,7 +48,7 @@ impl Metrics {
             connections: ConnectionMetrics::new(it),
             events: EventMetrics::new(it),
             http: HttpMetrics::new(it),
-            log: LogMetrics::new(it, fsyncs),
+            log: LogMetrics::with_fsyncs(it, fsyncs),
             panics: PanicMetrics::new(it),
             registry,
         }
@@ -68,3 +63,6 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

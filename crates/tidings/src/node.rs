@@ -121,7 +121,7 @@ impl HubBuilder {
             .map(|it| RwLock::new(Lock::Certificate, it));
         let (log, unread) = begin_log(&settings).await?;
         let log = Arc::new(log);
-        let metrics = Arc::new(Metrics::with_fsyncs(log.fsyncs()));
+        let metrics = Arc::new(Metrics::new(log.fsyncs()));
         let subscribers = Arc::new(Subscribers::default());
         let authorizer = authorizer(&settings, self.hook, &log, &metrics).await?;
         let trusted_proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)

@@ -74,9 +74,9 @@ impl Publisher {
         let items: Vec<PendingEvent> =
             messages.into_iter().map(|message| message.item(permit, now)).collect();
         let bytes = items.iter().map(|item| item.entry.record_bytes()).sum();
-        let outcome = self.metrics.log.publishes().time(self.append(items, bytes)).await;
+        let outcome = self.metrics.log.publishes.time(self.append(items, bytes)).await;
         if outcome.is_err() {
-            self.metrics.log.publish_refused();
+            self.metrics.log.publishes_refused.inc();
         }
         outcome
     }

@@ -176,7 +176,7 @@ impl<Keys> Jwks<Keys> {
     async fn fetch(&self, fetching: &mut FetchState) -> bool {
         let in_flight = fetching.in_flight.get_or_insert_with(|| {
             fetching.began = Some(Instant::now());
-            self.metrics.auth.jwks_fetch();
+            self.metrics.auth.jwks_fetches.inc();
             let provider = self.provider.clone();
             Box::pin(async move { provider.get().await })
         });
@@ -186,7 +186,7 @@ impl<Keys> Jwks<Keys> {
         let ended = |began| FetchResult { began, succeeded: stored.is_ok() };
         fetching.ended = fetching.began.map(ended);
         if let Err(fault) = &stored {
-            self.metrics.auth.jwks_failure();
+            self.metrics.auth.jwks_failures.inc();
             warn!(url = %self.provider.target(), fault, "fetch of keys failed; the previous keys stay");
         }
         stored.is_ok()

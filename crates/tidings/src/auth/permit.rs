@@ -34,12 +34,6 @@ impl SubscribePermit {
         Self { identity, subscriptions, is_narrowed }
     }
 
-    /// Returns a permit without a check.
-    #[cfg(test)]
-    pub(crate) fn for_test(subscriptions: Arc<[Subscription]>) -> Self {
-        Self::new(Arc::new(Identity::local(super::identity::AuthMethod::Process)), subscriptions, false)
-    }
-
     /// Returns the permitted identity.
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity

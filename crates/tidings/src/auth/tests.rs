@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     config::{AuthSettings, KeySettings, Right, Secret, Settings},
     error::Code,
-    metrics::Metrics,
+    metrics::tests::metrics,
 };
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
@@ -79,7 +79,7 @@ impl TestAuthorizer {
             &settings,
             None,
             Revocations::in_memory(),
-            Arc::new(Metrics::new()),
+            metrics(),
             Box::new(move || clock.load(Ordering::Relaxed)),
         );
         Self { authorizer: authorizer.unwrap(), now }
@@ -110,6 +110,11 @@ impl TestAuthorizer {
             .err()
             .map(|error| error.code())
     }
+}
+
+/// A permit of the host application, for tests of other modules.
+pub(crate) fn permit(subscriptions: Arc<[Subscription]>) -> SubscribePermit {
+    SubscribePermit::new(Arc::new(Identity::local(identity::AuthMethod::Process)), subscriptions, false)
 }
 
 fn subscriptions(names: &[&str]) -> Vec<Subscription> {

@@ -176,7 +176,7 @@ impl EmbeddedBroker {
             }
             let mut batch = CommitBatch::default();
             committer.add_publish(publish, &mut batch);
-            let answers = committer.commit(batch, committer.metrics.log.appends().begin_sampled());
+            let answers = committer.commit(batch, committer.metrics.log.appends.begin_sampled());
             drop(committer);
             send_replies(answers);
             None
@@ -249,7 +249,7 @@ impl Writer {
         while let Some(first) = next {
             let add = |batch: &mut CommitBatch, publish| committer.add_publish(publish, batch);
             let (batch, repeat) = CommitBatch::collect(first, &mut self.queue, add);
-            answers.extend(committer.commit(batch, committer.metrics.log.appends().begin()));
+            answers.extend(committer.commit(batch, committer.metrics.log.appends.begin()));
             next = repeat;
         }
         answers
@@ -327,12 +327,12 @@ impl Committer {
         // Transient events go to their connections before these can see entries that are appended after them.
         let outcome = self.log.append_with(entries, &mut || self.deliver_transient(&waiting, head));
         if !is_empty {
-            self.metrics.log.appends().end(timing);
+            self.metrics.log.appends.end(timing);
         }
         let entries = match outcome {
             Ok(entries) => entries,
             Err(error) => {
-                self.metrics.log.append_failed();
+                self.metrics.log.appends_failed.inc();
                 error!(%error, publishes = waiting.len(), "publishes were not stored");
                 answers.extend(waiting.into_iter().map(|it| (it.answer, Err(refusal(&error)))));
                 return answers;

@@ -159,7 +159,7 @@ fn log_options(settings: &Settings, redis: &RedisSettings, metrics: &Metrics) ->
         replicas_min: u32::try_from(redis.replicas_min).unwrap_or(u32::MAX),
         idempotency_window: settings.log.idempotency_window,
         mirror: redis.mirror.clone(),
-        round_trips: metrics.broker.round_trips(),
+        round_trips: metrics.broker.round_trips.clone(),
     }
 }
 

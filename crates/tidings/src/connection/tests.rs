@@ -20,10 +20,11 @@ use tidings_protocol::{ChannelName, Priority, Subscription};
 
 use super::*;
 use crate::{
-    auth::SubscribePermit,
-    config::{Durability, LogSettings},
+    auth::tests::permit,
+    config::{Durability, LimitSettings, LogSettings},
     limits::{ConnectionLimits, PermitHolder},
     log::{Environment, entry::NewEntry},
+    metrics::tests::metrics,
 };
 
 /// A clock that tests move, and random numbers from a seed.
@@ -109,14 +110,23 @@ pub(crate) fn new_entry(channel: &str, data: &str) -> NewEntry {
     }
 }
 
+/// The handle of a connection to these channels.
+pub(crate) fn handle(id: u128, channels: &[&str], is_pushed: bool) -> Arc<ConnectionHandle> {
+    ConnectionHandle::new(ConnectionId(id), &permit(subscriptions(channels)), is_pushed)
+}
+
+/// A permit of one open stream.
+pub(crate) fn connection_permit() -> ConnectionPermit {
+    ConnectionLimits::new(&LimitSettings::default()).acquire(PermitHolder::default()).unwrap()
+}
+
 pub(crate) fn connect(
     log: &Arc<Log>,
     subscriptions: Arc<[Subscription]>,
     options: &StreamOptions,
 ) -> Connection {
-    let slot = ConnectionLimits::up_to(10).acquire(PermitHolder::default()).unwrap();
-    let handle = ConnectionHandle::new(ConnectionId(0xabc), &SubscribePermit::for_test(subscriptions), false);
-    Connection::open(log.clone(), Arc::new(NoRegistry), Arc::new(Metrics::new()), slot, handle, options)
+    let handle = ConnectionHandle::new(ConnectionId(0xabc), &permit(subscriptions), false);
+    Connection::open(log.clone(), Arc::new(NoRegistry), metrics(), connection_permit(), handle, options)
 }
 
 /// Loads a page, as a transport does.

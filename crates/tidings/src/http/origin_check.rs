@@ -85,7 +85,7 @@ async fn run(hub: &Hub, request: Request, next: Next) -> Response {
     };
     let Ok(response) = AssertUnwindSafe(answering).catch_unwind().await else {
         error!("answering a request panicked");
-        hub.metrics().panics.request();
+        hub.metrics().panics.requests.inc();
         let detail = "the hub failed at this request; its log says why";
         return ErrorResponse(Error::new(Code::Internal, detail)).into_response();
     };

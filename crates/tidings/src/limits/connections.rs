@@ -64,12 +64,6 @@ impl ConnectionLimits {
         })
     }
 
-    /// Returns limits with a bound on the total only.
-    #[cfg(test)]
-    pub(crate) fn up_to(max: u64) -> Arc<Self> {
-        Self::new(&LimitSettings { connections: max, ..LimitSettings::default() })
-    }
-
     /// Counts a new stream. No stream is evicted for it.
     ///
     /// # Errors

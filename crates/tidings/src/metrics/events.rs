@@ -2,54 +2,33 @@
 
 use std::time::Duration;
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::metrics::counter::Counter;
 use tidings_protocol::body::GapReason;
 
 use super::{
     histogram::Histogram,
-    register::{ReasonCounters, count, counter, family, histogram, wire_text},
+    register::{LabelledCounters, count, metric_group},
 };
 
-/// Metrics of events.
-pub(crate) struct EventMetrics {
-    stored: Counter,
-    transient: Counter,
-    transient_dropped: Counter,
-    delivered: Counter,
-    expired: Counter,
-    superseded: Counter,
-    skipped: Counter,
-    gaps: ReasonCounters,
-    delivery_lag: Histogram,
+metric_group! {
+    /// Metrics of events.
+    EventMetrics {
+        stored: Counter = "events_stored", "Events appended to the log";
+        transient: Counter = "transient_events", "Events published with store=false";
+        transient_dropped: Counter = "transient_events_dropped",
+            "Transient events dropped for a connection that is behind";
+        delivered: Counter = "events_delivered", "Stored events handed to connections";
+        expired: Counter = "events_expired", "Events not delivered because their ttl was over";
+        superseded: Counter = "events_superseded",
+            "Pending events replaced by a newer event of their key";
+        skipped_low: Counter = "events_skipped", "Low events skipped for a connection that is behind";
+        gaps: LabelledCounters = "gaps", "Gaps reported to clients, by reason";
+        delivery_lag: Histogram = "delivery_lag_seconds",
+            "Time from an event's publishedAt until it was written to streams that wait for it";
+    }
 }
 
 impl EventMetrics {
-    pub(super) fn new(it: &mut Registry) -> Self {
-        Self {
-            stored: counter(it, "events_stored", "Events appended to the log"),
-            transient: counter(it, "transient_events", "Events published with store=false"),
-            transient_dropped: counter(
-                it,
-                "transient_events_dropped",
-                "Transient events dropped for a connection that is behind",
-            ),
-            delivered: counter(it, "events_delivered", "Stored events handed to connections"),
-            expired: counter(it, "events_expired", "Events not delivered because their ttl was over"),
-            superseded: counter(
-                it,
-                "events_superseded",
-                "Pending events replaced by a newer event of their key",
-            ),
-            skipped: counter(it, "events_skipped", "Low events skipped for a connection that is behind"),
-            gaps: family(it, "gaps", "Gaps reported to clients, by reason"),
-            delivery_lag: histogram(
-                it,
-                "delivery_lag_seconds",
-                "Time from an event's publishedAt until it was written to streams that wait for it",
-            ),
-        }
-    }
-
     pub(crate) fn stored(&self, events: usize) {
         self.stored.inc_by(events as u64);
     }
@@ -68,20 +47,8 @@ impl EventMetrics {
         self.delivered.inc_by(events as u64);
     }
 
-    pub(crate) fn expired(&self) {
-        self.expired.inc();
-    }
-
-    pub(crate) fn superseded(&self) {
-        self.superseded.inc();
-    }
-
-    pub(crate) fn skipped_low(&self) {
-        self.skipped.inc();
-    }
-
     pub(crate) fn gap(&self, reason: GapReason) {
-        count(&self.gaps, &wire_text(reason));
+        count(&self.gaps, "reason", reason.as_str());
     }
 
     /// Counts an event of this age, in milliseconds, that is written to streams that wait for it.

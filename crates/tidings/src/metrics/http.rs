@@ -1,75 +1,39 @@
 //! Metrics of HTTP requests, and of panics.
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
-    registry::Registry,
-};
+use prometheus_client::metrics::counter::Counter;
 use tidings_protocol::Code;
 
-use super::register::{counter, family};
+use super::register::{LabelledCounters, count, metric_group};
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabel {
-    limit: String,
+metric_group! {
+    /// Metrics of requests.
+    HttpMetrics {
+        errors: LabelledCounters = "http_errors", "Requests answered with a problem document, by its code";
+        limits_refused: LabelledCounters = "limit_refused", "Requests refused because of a limit, by setting";
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CodeLabel {
-    code: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ThreadLabel {
-    thread: String,
-}
-
-/// Metrics of requests.
-pub(crate) struct HttpMetrics {
-    errors: Family<CodeLabel, Counter>,
-    limits_refused: Family<LimitLabel, Counter>,
-}
-
-/// Metrics of panics.
-pub(crate) struct PanicMetrics {
-    threads: Family<ThreadLabel, Counter>,
-    requests: Counter,
+metric_group! {
+    /// Metrics of panics.
+    PanicMetrics {
+        threads: LabelledCounters = "thread_panics",
+            "Threads and tasks that panicked, or ended before the hub, by name";
+        requests: Counter = "request_panics", "Requests and reads of the log that panicked";
+    }
 }
 
 impl HttpMetrics {
-    pub(super) fn new(it: &mut Registry) -> Self {
-        Self {
-            errors: family(it, "http_errors", "Requests answered with a problem document, by its code"),
-            limits_refused: family(it, "limit_refused", "Requests refused because of a limit, by setting"),
-        }
-    }
-
     pub(crate) fn error(&self, code: Code) {
-        self.errors.get_or_create(&CodeLabel { code: code.to_string() }).inc();
+        count(&self.errors, "code", code.as_str());
     }
 
     pub(crate) fn limit_refused(&self, limit: &str) {
-        self.limits_refused.get_or_create(&LimitLabel { limit: limit.to_owned() }).inc();
+        count(&self.limits_refused, "limit", limit);
     }
 }
 
 impl PanicMetrics {
-    pub(super) fn new(it: &mut Registry) -> Self {
-        Self {
-            threads: family(
-                it,
-                "thread_panics",
-                "Threads and tasks that panicked, or ended before the hub, by name",
-            ),
-            requests: counter(it, "request_panics", "Requests and reads of the log that panicked"),
-        }
-    }
-
     pub(crate) fn thread(&self, name: &str) {
-        self.threads.get_or_create(&ThreadLabel { thread: name.to_owned() }).inc();
-    }
-
-    pub(crate) fn request(&self) {
-        self.requests.inc();
+        count(&self.threads, "thread", name);
     }
 }

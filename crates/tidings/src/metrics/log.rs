@@ -4,22 +4,29 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 
 use super::{
     histogram::Histogram,
-    register::{UnsignedGauge, counter, gauge, histogram},
+    register::{UnsignedGauge, metric_group},
 };
 
-/// Metrics of publishes and of the log.
-pub(crate) struct LogMetrics {
-    publishes: Histogram,
-    publishes_refused: Counter,
-    appends: Histogram,
-    appends_failed: Counter,
-    head: UnsignedGauge,
-    bytes: UnsignedGauge,
-    disk_bytes: UnsignedGauge,
-    cache_bytes: UnsignedGauge,
-    chunk_cache_bytes: UnsignedGauge,
-    channels: UnsignedGauge,
-    idempotency_keys: UnsignedGauge,
+metric_group! {
+    /// Metrics of publishes and of the log.
+    LogMetrics {
+        publishes: Histogram = "publish_seconds",
+            "Time from the check of a publish until its answer is known, refusals included";
+        publishes_refused: Counter = "publishes_refused",
+            "Publishes answered with an error after they were checked";
+        appends: Histogram = "append_seconds",
+            "Time of appending one batch of publishes to the log, or to the broker's";
+        appends_failed: Counter = "appends_failed", "Batches that the log could not store";
+        head: UnsignedGauge = "log_head", "Offset of the newest event";
+        bytes: UnsignedGauge = "log_bytes",
+            "Stored events with their index, as log.retention_bytes counts them";
+        disk_bytes: UnsignedGauge = "log_disk_bytes", "Files of the log";
+        cache_bytes: UnsignedGauge = "log_cache_bytes", "Newest events held in memory";
+        chunk_cache_bytes: UnsignedGauge = "log_chunk_cache_bytes",
+            "Chunks of channels held in memory for further readers, 3 MiB at most";
+        channels: UnsignedGauge = "log_channels", "Channels with events or a known loss";
+        idempotency_keys: UnsignedGauge = "idempotency_keys", "Idempotency keys remembered";
+    }
 }
 
 /// State of the log when the metrics are read.
@@ -36,41 +43,9 @@ pub(crate) struct LogGauges {
 
 impl LogMetrics {
     /// Registers the metrics; `fsyncs` is the histogram that the log already counts into.
-    pub(super) fn new(it: &mut Registry, fsyncs: Histogram) -> Self {
-        it.register("fsync_seconds", "Time of each fsync of stored events", fsyncs);
-        Self {
-            publishes: histogram(
-                it,
-                "publish_seconds",
-                "Time from the check of a publish until its answer is known, refusals included",
-            ),
-            publishes_refused: counter(
-                it,
-                "publishes_refused",
-                "Publishes answered with an error after they were checked",
-            ),
-            appends: histogram(
-                it,
-                "append_seconds",
-                "Time of appending one batch of publishes to the log, or to the broker's",
-            ),
-            appends_failed: counter(it, "appends_failed", "Batches that the log could not store"),
-            head: gauge(it, "log_head", "Offset of the newest event"),
-            bytes: gauge(
-                it,
-                "log_bytes",
-                "Stored events with their index, as log.retention_bytes counts them",
-            ),
-            disk_bytes: gauge(it, "log_disk_bytes", "Files of the log"),
-            cache_bytes: gauge(it, "log_cache_bytes", "Newest events held in memory"),
-            chunk_cache_bytes: gauge(
-                it,
-                "log_chunk_cache_bytes",
-                "Chunks of channels held in memory for further readers, 3 MiB at most",
-            ),
-            channels: gauge(it, "log_channels", "Channels with events or a known loss"),
-            idempotency_keys: gauge(it, "idempotency_keys", "Idempotency keys remembered"),
-        }
+    pub(super) fn with_fsyncs(registry: &mut Registry, fsyncs: Histogram) -> Self {
+        registry.register("fsync_seconds", "Time of each fsync of stored events", fsyncs);
+        Self::new(registry)
     }
 
     pub(super) fn set(&self, gauges: LogGauges) {
@@ -81,23 +56,5 @@ impl LogMetrics {
         self.chunk_cache_bytes.set(gauges.chunk_cache_bytes);
         self.channels.set(gauges.channels);
         self.idempotency_keys.set(gauges.idempotency_keys);
-    }
-
-    /// Durations of publishes, from their check.
-    pub(crate) fn publishes(&self) -> &Histogram {
-        &self.publishes
-    }
-
-    pub(crate) fn publish_refused(&self) {
-        self.publishes_refused.inc();
-    }
-
-    /// Durations of appends of one batch.
-    pub(crate) fn appends(&self) -> &Histogram {
-        &self.appends
-    }
-
-    pub(crate) fn append_failed(&self) {
-        self.appends_failed.inc();
     }
 }

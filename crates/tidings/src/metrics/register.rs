@@ -1,60 +1,43 @@
 //! Registration of metrics under their names and help texts.
 
-use std::{fmt::Debug, hash::Hash, sync::atomic::AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
-
-use super::histogram::Histogram;
 
 /// A gauge without negative values.
 pub(super) type UnsignedGauge = Gauge<u64, AtomicU64>;
 
-/// A counter for each reason.
-pub(super) type ReasonCounters = Family<ReasonLabel, Counter>;
+/// A counter for each value of one label.
+pub(super) type LabelledCounters = Family<[(&'static str, String); 1], Counter>;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ReasonLabel {
-    pub(super) reason: String,
+/// Defines a group of metrics, each with its name and help text; `new` registers them in this order.
+macro_rules! metric_group {
+    ($(#[$doc:meta])* $group:ident { $($field:ident: $kind:ty = $name:literal, $help:literal;)+ }) => {
+        $(#[$doc])*
+        pub(crate) struct $group {
+            $(pub(crate) $field: $kind,)+
+        }
+
+        impl $group {
+            pub(super) fn new(registry: &mut prometheus_client::registry::Registry) -> Self {
+                Self { $($field: $crate::metrics::register::register(registry, $name, $help),)+ }
+            }
+        }
+    };
 }
 
-pub(super) fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
-    let counter = Counter::default();
-    registry.register(name, help, counter.clone());
-    counter
+pub(super) use metric_group;
+
+pub(super) fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
-pub(super) fn gauge(registry: &mut Registry, name: &str, help: &str) -> UnsignedGauge {
-    let gauge = UnsignedGauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
-}
-
-pub(super) fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
-    let histogram = Histogram::default();
-    registry.register(name, help, histogram.clone());
-    histogram
-}
-
-pub(super) fn family<Labels>(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter>
-where
-    Labels: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
-{
-    let family = Family::default();
-    registry.register(name, help, family.clone());
-    family
-}
-
-/// Counts one more with this reason.
-pub(super) fn count(counters: &ReasonCounters, reason: &str) {
-    counters.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
-}
-
-/// Returns a reason as the wire has it.
-pub(super) fn wire_text(reason: impl serde::Serialize) -> String {
-    let text = serde_json::to_value(reason).ok().and_then(|it| it.as_str().map(str::to_owned));
-    text.unwrap_or_default()
+/// Counts one more with this value of the label.
+pub(super) fn count(counters: &LabelledCounters, label: &'static str, value: &str) {
+    counters.get_or_create(&[(label, value.to_owned())]).inc();
 }

@@ -158,14 +158,14 @@ impl Socket {
             }
             Poll::Pending => {
                 if self.pressure.pause() {
-                    self.metrics.connections.socket_backpressure();
+                    self.metrics.connections.socket_backpressure.inc();
                 }
                 let write_timeout = self.write_timeout;
                 let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
                 if deadline.as_mut().poll(context).is_pending() {
                     return Poll::Pending;
                 }
-                self.metrics.connections.write_timeout();
+                self.metrics.connections.write_timeouts.inc();
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     format!("the peer took no bytes for {write_timeout:?}"),

@@ -132,7 +132,7 @@ impl HookClient {
             // The hook itself gets at least half of the timeout, so waiting for a slot gets the other half.
             let slot = timeout_at(deadline - self.timeout / 2, self.calls.acquire()).await;
             let _slot = slot.map_err(|_| HookError::new("too many hook calls wait"))??;
-            self.metrics.auth.hook_request();
+            self.metrics.auth.hook_requests.inc();
             self.call_catching_panics(request).await
         };
         let outcome = match timeout_at(deadline, calling).await {
@@ -140,7 +140,7 @@ impl HookClient {
             Err(_) => Err(self.timeout_outcome()),
         };
         if outcome.is_err() {
-            self.metrics.auth.hook_failure();
+            self.metrics.auth.hook_failures.inc();
         }
         outcome
     }

@@ -3,7 +3,10 @@
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::*;
-use crate::outbound_http::tests::backend::{Reply, StubBackend, answer};
+use crate::{
+    metrics::tests::metrics,
+    outbound_http::tests::backend::{Reply, StubBackend, answer},
+};
 
 /// Interval that no test waits for.
 const LONG: Duration = Duration::from_secs(600);
@@ -17,7 +20,7 @@ fn parse(document: &[u8]) -> Result<String, String> {
 }
 
 fn jwks(backend: &StubBackend, interval: Duration) -> Provider {
-    jwks_with(backend, interval, Arc::new(Metrics::new()))
+    jwks_with(backend, interval, metrics())
 }
 
 fn jwks_with(backend: &StubBackend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
@@ -112,7 +115,7 @@ async fn same_document_again_is_nothing_new() {
 
 #[tokio::test]
 async fn keys_are_kept_when_a_fetch_fails() {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = metrics();
     let location = "Location: /path\r\n";
     let replies = [
         ok("{1}"),
@@ -189,7 +192,7 @@ async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
     let target = Target::parse(&backend.url()).unwrap();
     let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_millis(100));
     let interval = Duration::from_millis(100);
-    let jwks = Arc::new(Jwks::over(provider, parse, interval, Arc::new(Metrics::new())));
+    let jwks = Arc::new(Jwks::over(provider, parse, interval, metrics()));
     let stranger = tokio::spawn({
         let jwks = jwks.clone();
         async move { jwks.keys().await.map(drop) }
@@ -216,7 +219,7 @@ async fn keep_fresh_waits_for_its_turn_and_brings_what_is_new() {
 
 #[test]
 fn url_is_https_or_http_to_loopback() {
-    let made = |url| Jwks::new(url, parse, Arc::new(Metrics::new())).map(drop);
+    let made = |url| Jwks::new(url, parse, metrics()).map(drop);
     for url in [
         "https://id.example.com/keys",
         "https://10.0.0.1/keys",

@@ -21,6 +21,7 @@ use crate::{
         entry::Idempotency,
         store::{CheckpointSource, Store, memory::MemoryStore},
     },
+    metrics::tests::metrics,
 };
 
 /// A memory store that can be full.
@@ -130,7 +131,7 @@ impl Bench {
         let settings = LogSettings { idempotency_keys: keys_max, ..LogSettings::default() };
         let log = Arc::new(Log::with_store(&settings, Box::new(store), Toy::new(1)));
         let calls = Arc::new(SinkCalls { log: log.clone(), list: Mutex::default() });
-        let (broker, writer) = embedded(log.clone(), calls.clone(), Arc::new(Metrics::new()));
+        let (broker, writer) = embedded(log.clone(), calls.clone(), metrics());
         Self { broker, writer: Some(writer), thread: None, log, calls, is_full }
     }
 

@@ -154,7 +154,7 @@ impl Appender {
                 }
             }
             Err(fault) => {
-                self.metrics.log.append_failed();
+                self.metrics.log.appends_failed.inc();
                 for AppendWaiter { answer, .. } in stored {
                     let _ = answer.send(Err(fault.clone().into_error()));
                 }
@@ -175,8 +175,7 @@ impl Appender {
         let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or_else(Instant::now);
         loop {
             let witness = self.sync_state.last_seen();
-            let failed = match self.metrics.log.appends().time(self.redis_log.append(appends, witness)).await
-            {
+            let failed = match self.metrics.log.appends.time(self.redis_log.append(appends, witness)).await {
                 Ok(outcomes) => {
                     self.sync_state.mark_healthy(SyncPart::Append);
                     return Ok((witness.epoch, outcomes));

@@ -185,7 +185,7 @@ impl Capturer {
                 Err(RedisError::NotApplied(AppendError::Refused(refused).to_string()))
             }
             Err(AppendError::Fault(fault)) => {
-                self.metrics.log.append_failed();
+                self.metrics.log.appends_failed.inc();
                 Err(fault)
             }
         }

@@ -185,7 +185,7 @@ impl LiveEventReceiver {
             debug!(%target, reason, "redis refuses a pattern; the hub subscribes to that of redis.listen and filters");
             return delta;
         }
-        self.metrics.broker.subscription_denied();
+        self.metrics.broker.subscriptions_denied.inc();
         self.update_capture_status(state);
         if state.refused.insert(target.clone()) {
             warn!(%target, reason, "redis refuses a channel or pattern that clients subscribe to");
@@ -310,7 +310,7 @@ impl LiveEventReceiver {
     }
 
     fn reject_message(&self, why: &str) {
-        self.metrics.broker.capture_rejected();
+        self.metrics.broker.capture_rejected.inc();
         tracing::debug!(why, "a message of another program was dropped");
     }
 }

@@ -93,7 +93,7 @@ impl Replicator {
             self.log.mark_disconnected();
             let was_read = self.sync_state.mark_unhealthy(SyncPart::Read, ended.to_string());
             if was_read {
-                self.metrics.broker.disconnected();
+                self.metrics.broker.disconnects.inc();
             }
             // A node that starts without Redis has to say why it is not ready.
             if was_read || is_first {
@@ -160,7 +160,7 @@ impl Replicator {
                 | ApplyError::UnknownEpoch { .. }
                 | ApplyError::Diverged { .. },
             ) => {
-                self.metrics.broker.resynced();
+                self.metrics.broker.resyncs.inc();
                 self.reconcile().await
             }
             Err(misplaced) => Err(ReplicationEnd::Misplaced(misplaced)),
@@ -266,7 +266,7 @@ impl Replicator {
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {
                 warn!(part, "redis lost a part of the log; the log begins again, and clients get a gap");
-                self.metrics.broker.data_lost();
+                self.metrics.broker.data_losses.inc();
                 self.redis_log.begin_anew(self.new_epoch(LostChannels::All, &head), lost).await?;
                 continue;
             }
@@ -283,7 +283,7 @@ impl Replicator {
                     head = head.offset,
                     "redis lost events; clients that resume get a gap"
                 );
-                self.metrics.broker.data_lost();
+                self.metrics.broker.data_losses.inc();
                 if lost == LostChannels::None {
                     self.sync_state.forget(seen);
                     continue;

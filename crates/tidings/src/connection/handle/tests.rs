@@ -6,13 +6,12 @@ use loom::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::{
-    connection::tests::subscriptions,
+    connection::tests::handle as new_handle,
     sync::model::{self, Sleeper},
 };
 
 fn handle(is_pushed: bool) -> Arc<ConnectionHandle> {
-    let handle =
-        ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), is_pushed);
+    let handle = new_handle(1, &["a"], is_pushed);
     handle.set_behind(false);
     handle
 }

@@ -6,19 +6,14 @@ use std::{
 };
 
 use super::*;
-use crate::auth::SubscribePermit;
-use crate::connection::{
-    ConnectionId,
-    tests::{WakeCounter, memory_log, name, new_entry, subscriptions},
-};
+use crate::connection::tests::{WakeCounter, handle, memory_log, name, new_entry};
 
 fn register(
     subscribers: &Arc<Subscribers>,
     id: u128,
     channels: &[&str],
 ) -> (Arc<ConnectionHandle>, Arc<WakeCounter>) {
-    let handle =
-        ConnectionHandle::new(ConnectionId(id), &SubscribePermit::for_test(subscriptions(channels)), false);
+    let handle = handle(id, channels, false);
     subscribers.register(&handle);
     let wakes = Arc::new(WakeCounter::default());
     handle.register_waker(&Waker::from(wakes.clone()));
@@ -131,8 +126,7 @@ impl Wake for Unpark {
 #[test]
 fn no_wake_is_lost_between_registering_and_reading() {
     const ROUNDS: u64 = 20_000;
-    let handle =
-        ConnectionHandle::new(ConnectionId(1), &SubscribePermit::for_test(subscriptions(&["a"])), false);
+    let handle = handle(1, &["a"], false);
     let head = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

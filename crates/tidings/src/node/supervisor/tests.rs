@@ -1,10 +1,10 @@
 //! How threads and tasks end, and what is noted of it.
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::metrics::tests::metrics;
 
 fn supervisor() -> (Supervisor, Arc<ThreadRegistry>) {
-    let threads = ThreadRegistry::new(Arc::new(Metrics::new()));
+    let threads = ThreadRegistry::new(metrics());
     (Supervisor::new(threads.clone()), threads)
 }
 

@@ -4,26 +4,23 @@ use std::task::Waker;
 
 use http_body_util::BodyExt;
 use tidings_protocol::{
-    Subscription,
     body::EndReason,
     sse::{Parser, StreamItem},
 };
 
 use super::*;
 use crate::{
-    auth::SubscribePermit,
     broker::DeliverySink,
     connection::{
         PositionStyle, Start, StreamOptions, StreamTimers, Termination,
-        tests::{Toy, WakeCounter, memory_log, name, new_entry, open_log, subscriptions},
+        tests::{Toy, WakeCounter, connection_permit, handle, memory_log, name, new_entry, open_log},
     },
     hub::Subscribers,
-    limits::{ConnectionLimits, PermitHolder},
     log::{
         Log,
         entry::{NewEntry, TransientEvent},
     },
-    metrics::Metrics,
+    metrics::{Metrics, tests::metrics},
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -44,7 +41,7 @@ impl Fixture {
             time_left: None,
             retry: Duration::from_secs(1),
         };
-        Self { log, subscribers: Arc::default(), metrics: Arc::new(Metrics::new()), timers }
+        Self { log, subscribers: Arc::default(), metrics: metrics(), timers }
     }
 
     fn open_with(
@@ -53,14 +50,9 @@ impl Fixture {
         options: &StreamOptions,
         pressure: Option<Arc<Backpressure>>,
     ) -> EventBody {
-        let subscriptions: Arc<[Subscription]> = subscriptions(channels);
-        let handle = ConnectionHandle::new(
-            ConnectionId(self.subscribers.count() as u128),
-            &SubscribePermit::for_test(subscriptions),
-            false,
-        );
-        let slot = ConnectionLimits::up_to(100).acquire(PermitHolder::default()).unwrap();
-        let connection = self.subscribers.open_connection(&self.log, &self.metrics, slot, handle, options);
+        let handle = handle(self.subscribers.count() as u128, channels, false);
+        let (subscribers, permit) = (&self.subscribers, connection_permit());
+        let connection = subscribers.open_connection(&self.log, &self.metrics, permit, handle, options);
         EventBody::new(NewConnection { connection, timers: self.timers, open_event: None }, pressure)
     }
 

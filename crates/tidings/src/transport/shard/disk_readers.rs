@@ -120,7 +120,7 @@ impl DiskReaders {
         let is_read = catch_unwind(AssertUnwindSafe(|| self.log.load(&mut pages))).is_ok();
         if !is_read {
             error!(streams = streams.len(), "reading the log panicked; its streams are closed");
-            self.metrics.panics.request();
+            self.metrics.panics.requests.inc();
         }
         let mut answers = streams.into_iter().zip(pages).peekable();
         while let Some(((mailbox, ..), _)) = answers.peek() {

@@ -126,7 +126,7 @@ impl RequestPhase {
             RequestState::Body { .. } => self.forward(),
             RequestState::Answering { .. } => SlotAction::Wait,
             RequestState::Writing { .. } => {
-                context.metrics.connections.write_timeout();
+                context.metrics.connections.write_timeouts.inc();
                 SlotAction::Close
             }
         }
@@ -228,7 +228,7 @@ impl RequestPhase {
         let polled = catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(&mut task_context)));
         let Ok(polled) = polled else {
             error!("answering a request panicked; its connection is closed");
-            context.metrics.panics.request();
+            context.metrics.panics.requests.inc();
             return Some(SlotAction::Close);
         };
         let Poll::Ready(answer) = polled else { return Some(SlotAction::Wait) };
@@ -264,7 +264,7 @@ impl RequestPhase {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if refused_since.is_none() {
                         *refused_since = Some(Instant::now());
-                        context.metrics.connections.socket_backpressure();
+                        context.metrics.connections.socket_backpressure.inc();
                     }
                     return Some(SlotAction::Wait);
                 }

@@ -177,7 +177,7 @@ impl StreamPhase {
         match self.socket_state {
             SocketState::Writable => self.serve(context),
             SocketState::Refusing(since) if since + context.write_timeout <= now => {
-                context.metrics.connections.write_timeout();
+                context.metrics.connections.write_timeouts.inc();
                 SlotAction::Close
             }
             SocketState::Lingering(until) if until <= now => SlotAction::Close,
@@ -231,7 +231,7 @@ impl StreamPhase {
         }
         if self.socket_state == SocketState::Writable {
             self.socket_state = SocketState::Refusing(Instant::now());
-            context.metrics.connections.socket_backpressure();
+            context.metrics.connections.socket_backpressure.inc();
         }
         Ok(false)
     }

@@ -6,6 +6,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::metrics::tests::metrics;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -13,7 +14,7 @@ async fn pair() -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, accepted) =
         tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    let socket = Socket::new(accepted.unwrap().0, WRITE_TIMEOUT, Arc::new(Metrics::new()));
+    let socket = Socket::new(accepted.unwrap().0, WRITE_TIMEOUT, metrics());
     (socket, client.unwrap())
 }
 

@@ -10,6 +10,7 @@ use tokio::{sync::watch, task::JoinSet, time::advance};
 use super::*;
 use crate::{
     auth::hook::Action,
+    metrics::tests::metrics,
     outbound_http::tests::backend::{Reply, StubBackend, answer},
 };
 
@@ -76,7 +77,7 @@ impl Hook for Arc<Scripted> {
 }
 
 fn hook_client(hook: &Arc<Scripted>, timeout: Duration) -> Arc<HookClient> {
-    Arc::new(HookClient::of(hook.clone(), &settings(timeout), Arc::new(Metrics::new())))
+    Arc::new(HookClient::of(hook.clone(), &settings(timeout), metrics()))
 }
 
 /// Starts `count` callers of one question.
@@ -136,7 +137,7 @@ async fn hundred_callers_at_once_are_one_request() {
     let places = Arc::new(Semaphore::new(0));
     let reply = Reply::When(places.clone(), answer("200 OK", "", r#"{"allow":true}"#));
     let backend = StubBackend::always(reply).await;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = metrics();
     let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&hook_client, 100);
     backend.requested(1).await;
@@ -151,7 +152,7 @@ async fn hundred_callers_at_once_are_one_request() {
 async fn hundred_callers_share_the_absence_of_an_answer() {
     let places = Arc::new(Semaphore::new(0));
     let backend = StubBackend::always(Reply::When(places.clone(), answer("500 Oops", "", ""))).await;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = metrics();
     let hook_client = Arc::new(HookClient::http(&backend.url(), &settings(LONG), metrics).unwrap());
     let callers = callers(&hook_client, 100);
     backend.requested(1).await;
@@ -252,13 +253,13 @@ async fn closure_that_panics_before_its_future_gives_no_answer() {
         assert!(request.is_pattern, "the hook of a test panics");
         std::future::ready(Ok(true))
     };
-    let hook_client = HookClient::of(panics, &settings(LONG), Arc::new(Metrics::new()));
+    let hook_client = HookClient::of(panics, &settings(LONG), metrics());
     assert_eq!(hook_client.recheck(&request("a")).await, None);
 }
 
 #[tokio::test]
 async fn questions_and_failures_are_counted() {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = metrics();
     let count = Arc::new(AtomicUsize::new(0));
     let hook = move |_| {
         let before = count.fetch_add(1, Ordering::SeqCst);
@@ -275,6 +276,5 @@ async fn questions_and_failures_are_counted() {
 
 #[test]
 fn url_that_is_none_is_a_fault_of_the_setting() {
-    let metrics = Arc::new(Metrics::new());
-    assert!(HookClient::http("backend.example", &settings(LONG), metrics).is_err());
+    assert!(HookClient::http("backend.example", &settings(LONG), metrics()).is_err());
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     hub::Subscribers,
     log::fixture::{TestWorld, memory_log},
+    metrics::tests::metrics,
     sync::model,
 };
 
@@ -13,8 +14,7 @@ use crate::{
 fn a_publish_a_scrape_and_a_trim_do_not_stop_each_other() {
     model::check(2, || {
         let log = Arc::new(memory_log(&LogSettings::default(), &TestWorld::new(1)));
-        let (broker, _writer) =
-            embedded(log.clone(), Arc::new(Subscribers::default()), Arc::new(Metrics::new()));
+        let (broker, _writer) = embedded(log.clone(), Arc::new(Subscribers::default()), metrics());
         let trimmer = model::spawn({
             let log = log.clone();
             move || log.trim()

@@ -10,6 +10,7 @@ use crate::{
         entry::{Entry, TransientEvent},
         fixture::TestWorld,
     },
+    metrics::tests::metrics,
 };
 
 struct IgnoredSink;
@@ -57,7 +58,7 @@ pub(super) fn replicator(redis_log: RedisLog, environment: Arc<TestWorld>) -> Re
         log: Arc::new(log),
         sync_state: sync_state.clone(),
         sink: Arc::new(IgnoredSink),
-        metrics: Arc::new(Metrics::new()),
+        metrics: metrics(),
         random: rand::random,
         shared: Arc::new(TableReplica::new(table, sync_state)),
     }

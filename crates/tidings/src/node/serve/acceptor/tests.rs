@@ -1,16 +1,12 @@
 //! Connections that wait in a listener's queue when the hub ends.
 
-use std::{
-    io::Read,
-    net,
-    sync::{Arc, mpsc},
-};
+use std::{io::Read, net, sync::mpsc};
 
 use super::*;
-use crate::{hub::ThreadRegistry, metrics::Metrics};
+use crate::{hub::ThreadRegistry, metrics::tests::metrics};
 
 fn supervisor() -> Supervisor {
-    Supervisor::new(ThreadRegistry::new(Arc::new(Metrics::new())))
+    Supervisor::new(ThreadRegistry::new(metrics()))
 }
 
 #[test]
