@@ -3,8 +3,6 @@
 
 use std::{cell::RefCell, sync::Arc, task::Waker};
 
-use crate::sync;
-
 /// A thread that can be woken.
 pub(crate) trait Wakeable: Send + Sync {
     /// Wakes the thread if it sleeps, so that it checks its queue.
@@ -33,7 +31,7 @@ loom::thread_local! {
 
 fn with_deferred<T>(act: impl FnOnce(&mut Option<DeferredWakes>) -> T) -> T {
     #[cfg(test)]
-    if sync::model::is_running() {
+    if tidings_sync::model::is_running() {
         return MODELLED_DEFERRED.with(|deferred| act(&mut deferred.borrow_mut()));
     }
     DEFERRED.with_borrow_mut(act)
@@ -65,7 +63,7 @@ pub(crate) fn wake(waker: Waker) {
         None => Some(waker),
     });
     if let Some(waker) = now {
-        sync::assert_none_held("a waker is called");
+        tidings_sync::assert_none_held("a waker is called");
         waker.wake();
     }
 }

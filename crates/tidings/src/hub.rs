@@ -15,6 +15,7 @@ use tidings_protocol::{
     EventId, Subscription,
     body::{EndReason, HistoryPage, PublishMessage},
 };
+use tidings_sync::{Mutex, RwLock};
 use tokio::{sync::watch, time::Instant};
 
 pub use self::{history::HistoryRequest, threads::ThreadEnded};
@@ -32,7 +33,6 @@ use crate::{
     log::{Log, history::HistoryRange, open::OpenProgress, store::disk::OpenError},
     metrics::{LogGauges, Metrics},
     publish::{CheckedMessage, Publication, Publisher},
-    sync::{Mutex, RwLock},
     transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
 };
 

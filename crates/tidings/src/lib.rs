@@ -69,6 +69,7 @@ pub mod fuzzing;
 mod http;
 mod hub;
 mod limits;
+mod lock;
 mod log;
 mod metrics;
 // Owns every task and thread.
@@ -76,8 +77,6 @@ mod metrics;
 mod node;
 mod outbound_http;
 mod publish;
-#[allow(clippy::disallowed_types)]
-mod sync;
 mod transport;
 
 pub use tidings_protocol as protocol;

@@ -31,6 +31,7 @@ use std::sync::{
 };
 
 use tidings_protocol::{Epoch, EventId, Tag};
+use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::{
     barriers::ReadBarriers,
@@ -42,10 +43,7 @@ use self::{
     state::LogState,
     store::{Store, StoreError, unopened::Unopened},
 };
-use crate::{
-    config::LogSettings,
-    sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use crate::{config::LogSettings, lock};
 
 /// Source of the time and random numbers of a log; tests provide their own.
 pub(crate) trait Environment: Send + Sync {
@@ -112,17 +110,17 @@ impl Log {
     ) -> Self {
         let is_open = store.is_some();
         Self {
-            state: RwLock::new(Lock::LogState, state),
+            state: RwLock::new(&lock::LOG_STATE, state),
             store: store.map(OnceLock::from).unwrap_or_default(),
             unopened: Unopened::default(),
             opening: Opening::new(is_open),
-            keys: Mutex::new(Lock::IdempotencyKeys, keys),
-            chunk_cache: Mutex::new(Lock::ChunkCache, ChunkCache::default()),
+            keys: Mutex::new(&lock::IDEMPOTENCY_KEYS, keys),
+            chunk_cache: Mutex::new(&lock::CHUNK_CACHE, ChunkCache::default()),
             retention,
             environment,
             clock_ahead: AtomicI64::new(0),
             read_barriers: None,
-            served: Mutex::new(Lock::ServedLogs, ServedLogs::default()),
+            served: Mutex::new(&lock::SERVED_LOGS, ServedLogs::default()),
         }
     }
 

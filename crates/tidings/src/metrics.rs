@@ -4,13 +4,14 @@ mod auth;
 mod broker;
 mod connections;
 mod events;
-mod histogram;
 mod http;
 mod log;
 mod register;
 
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
+use tidings_sync::Histogram;
 
+pub(crate) use self::log::LogGauges;
 use self::{
     auth::AuthMetrics,
     broker::BrokerMetrics,
@@ -18,10 +19,6 @@ use self::{
     events::EventMetrics,
     http::{HttpMetrics, PanicMetrics},
     log::LogMetrics,
-};
-pub(crate) use self::{
-    histogram::{Histogram, Timing},
-    log::LogGauges,
 };
 
 /// Metrics of one hub, by group.

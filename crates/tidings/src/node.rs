@@ -23,6 +23,8 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 pub use self::serve::{serve, serve_with};
+use tidings_sync::{Mutex, RwLock};
+
 use self::supervisor::Supervisor;
 use crate::{
     auth::{Authorizer, Hook, HookClient, Revocations},
@@ -31,10 +33,10 @@ use crate::{
     error::{Code, Error},
     hub::{Hub, HubInner, Lifecycle, Subscribers, ThreadRegistry},
     limits::{self, TrustedProxies},
+    lock,
     log::{Environment, Log, entry::Millis, open::UnreadLog},
     metrics::Metrics,
     publish::Publisher,
-    sync::{Lock, Mutex, RwLock},
 };
 
 /// Time that threads have to end after one of them panicked.
@@ -118,7 +120,7 @@ impl HubBuilder {
             .as_ref()
             .map(tls::load)
             .transpose()?
-            .map(|it| RwLock::new(Lock::Certificate, it));
+            .map(|it| RwLock::new(&lock::CERTIFICATE, it));
         let (log, unread) = begin_log(&settings).await?;
         let log = Arc::new(log);
         let metrics = Arc::new(Metrics::new(log.fsyncs()));
@@ -150,7 +152,7 @@ impl HubBuilder {
             lifecycle: watch::Sender::new(Lifecycle::Ready),
             drain_deadline: OnceLock::new(),
             backend_health: backend.health,
-            close: Mutex::new(Lock::Close, Some(backend.end)),
+            close: Mutex::new(&lock::CLOSE, Some(backend.end)),
             settings,
         });
         reauthorization::start(&hub, &supervisor);

@@ -8,6 +8,7 @@ use tidings_protocol::{
     ChannelName, EventName, Priority,
     body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishMessage, parse_object},
 };
+use tidings_sync::RwLock;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -15,12 +16,12 @@ use crate::{
     broker::{self, Broker, PendingEvent, PublishOutcome},
     config::{Envelope, Settings},
     error::{Code, Error},
+    lock,
     log::{
         entry::{Idempotency, Millis, NewEntry, millis},
         store::SHORT_BYTES_MAX,
     },
     metrics::Metrics,
-    sync::{Lock, RwLock},
 };
 
 /// Time that a publish may wait for room.
@@ -51,7 +52,7 @@ impl Publisher {
         now: impl Fn() -> Millis + Send + Sync + 'static,
     ) -> Self {
         Self {
-            broker: RwLock::new(Lock::Broker, Some(Arc::new(broker))),
+            broker: RwLock::new(&lock::BROKER, Some(Arc::new(broker))),
             metrics,
             event_bytes_max: settings.limits.event_bytes,
             envelope: settings.channels.envelope,

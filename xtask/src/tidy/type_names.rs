@@ -9,7 +9,7 @@ use super::file::{TextFile, regex};
 /// Names that each module may define for itself.
 const EXCEPTIONS: &[&str] = &["Args", "Error", "Result"];
 /// Loom's locks for tests, under the names of those of the standard library.
-const STAND_INS: &str = "crates/tidings/src/sync/model/base.rs";
+const STAND_INS: &str = "crates/tidings-sync/src/model/base.rs";
 
 /// Returns each definition of a name after its first, sorted by name.
 pub(crate) fn check(files: &[TextFile]) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
+use tidings_sync::RwLock;
 use tokio::sync::watch;
 
 use super::{
@@ -24,8 +25,8 @@ use crate::{
     config::Settings,
     error::{Code, Error},
     limits::{Excess, RateLimiter},
+    lock,
     metrics::Metrics,
-    sync::{Lock, RwLock},
 };
 
 /// Returns the time in milliseconds since 1970.
@@ -76,14 +77,14 @@ impl Authorizer {
     ) -> Result<Self, Error> {
         let policy = settings.auth.as_ref().map(|auth| Policy::read(auth, None, &metrics)).transpose()?;
         Ok(Self {
-            policy: policy.map(|policy| RwLock::new(Lock::AuthPolicy, Arc::new(policy))),
+            policy: policy.map(|policy| RwLock::new(&lock::AUTH_POLICY, Arc::new(policy))),
             own_hook,
             open_hub_identity: Arc::new(Identity::local(AuthMethod::OpenHub)),
             revocations,
             tickets: Tickets::default(),
             ticket_store: OnceLock::new(),
             revocation_store: OnceLock::new(),
-            publish_rates: RateLimiter::new(settings.limits.publishes_per_second, Lock::PublishRates),
+            publish_rates: RateLimiter::new(settings.limits.publishes_per_second, &lock::PUBLISH_RATES),
             channels_max: settings.limits.channels_per_connection,
             metrics,
             clock,

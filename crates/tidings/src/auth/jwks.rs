@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
+use tidings_sync::{Mutex, MutexGuard};
 use tokio::{
     sync::{Mutex as AsyncMutex, Semaphore},
     time::{Instant, sleep},
@@ -13,9 +14,9 @@ use tracing::warn;
 
 use crate::{
     error::{Code, Error},
+    lock,
     metrics::Metrics,
     outbound_http::{AddressPolicy, FetchError, FetchedResponse, HttpClient, Target},
-    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// Deadline of one fetch.
@@ -85,7 +86,7 @@ impl<Keys> Jwks<Keys> {
         interval: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (kept, fetching) = (Mutex::new(Lock::ProviderKeys, None), AsyncMutex::default());
+        let (kept, fetching) = (Mutex::new(&lock::PROVIDER_KEYS, None), AsyncMutex::default());
         let waiters = Semaphore::new(WAITING_MAX);
         Self { provider: Arc::new(provider), parse, interval, kept, fetching, waiters, metrics }
     }

@@ -9,11 +9,13 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 pub(super) use self::entry::Revocation;
 pub(crate) use self::entry::RevokedSubject;
+use tidings_sync::{Mutex, MutexGuard};
+
 use self::journal::Journal;
 use super::token::Claims;
 use crate::{
     error::{Code, Error},
-    sync::{Lock, Mutex, MutexGuard},
+    lock,
 };
 
 /// Revocations in force at one time.
@@ -61,8 +63,8 @@ impl Revocations {
 
     fn with(journal: Option<Journal>) -> Self {
         Self {
-            active: Mutex::new(Lock::Revocations, HashMap::new()),
-            journal: Mutex::new(Lock::RevocationJournal, journal),
+            active: Mutex::new(&lock::REVOCATIONS, HashMap::new()),
+            journal: Mutex::new(&lock::REVOCATION_JOURNAL, journal),
         }
     }
 

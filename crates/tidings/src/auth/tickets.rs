@@ -14,12 +14,13 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
 use tidings_protocol::Subscription;
+use tidings_sync::{Mutex, MutexGuard};
 
 use super::{identity::Identity, policy::hash};
 use crate::{
     config::Secret,
     error::{Code, Error},
-    sync::{Lock, Mutex, MutexGuard},
+    lock,
 };
 
 /// Time for which a ticket is valid.
@@ -67,7 +68,7 @@ struct IssuedAt {
 
 impl Default for Tickets {
     fn default() -> Self {
-        Self(Mutex::new(Lock::Tickets, TicketTable::default()))
+        Self(Mutex::new(&lock::TICKETS, TicketTable::default()))
     }
 }
 

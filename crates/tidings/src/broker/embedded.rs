@@ -9,6 +9,7 @@ use std::{
 };
 
 use tidings_protocol::{EventId, body::BATCH_MESSAGES_MAX};
+use tidings_sync::{Mutex, Timing};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot,
@@ -23,15 +24,14 @@ use crate::{
     config::bounds::BODY_BYTES,
     deferred_wake::{self, Wakeable},
     error::{Code, Error},
-    failpoint,
+    failpoint, lock,
     log::{
         Log,
         entry::{Entry, NewEntry, TransientEvent},
         idempotency::KeyLookup,
         store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
     },
-    metrics::{Metrics, Timing},
-    sync::{self, Lock, Mutex},
+    metrics::Metrics,
 };
 
 /// Time of a publish after which its outcome counts as unknown.
@@ -89,7 +89,7 @@ pub(crate) fn embedded(
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let waker = Arc::new(WriterWaker::default());
     let committer = Committer { log: log.clone(), sink, metrics };
-    let committer = Arc::new(Mutex::new(Lock::Committer, committer));
+    let committer = Arc::new(Mutex::new(&lock::COMMITTER, committer));
     let broker =
         EmbeddedBroker { queue: Some(sender), waker: waker.clone(), log, committer: committer.clone() };
     (broker, Writer { queue, waker, committer })
@@ -199,7 +199,7 @@ struct CommitBatch {
 type PublishReply = (AnswerSender, PublishResult);
 
 fn send_replies(answers: Vec<PublishReply>) {
-    sync::assert_none_held("a publisher is answered");
+    tidings_sync::assert_none_held("a publisher is answered");
     for (to, answer) in answers {
         let _ = to.send(answer);
     }

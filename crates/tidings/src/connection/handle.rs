@@ -10,13 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use tidings_protocol::{Subscription, body::EndReason};
+use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::{
     auth::{Identity, SubscribePermit},
-    deferred_wake,
+    deferred_wake, lock,
     log::{entry::TransientEvent, replica::Waiter},
-    sync::{AtomicBool, Lock, Mutex, MutexGuard},
 };
 
 /// Transient events that may wait for a connection.
@@ -87,7 +87,7 @@ impl ConnectionHandle {
             identity: permit.identity().clone(),
             subscriptions: permit.subscriptions().clone(),
             is_woken: AtomicBool::new(false),
-            state: Mutex::new(Lock::ConnectionHandle, state),
+            state: Mutex::new(&lock::CONNECTION_HANDLE, state),
         })
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tidings_protocol::{ChannelName, Subscription};
+use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::{
@@ -15,12 +16,12 @@ use crate::{
     connection::{Connection, ConnectionHandle, LogObserver, StreamOptions, SubscriptionIndex, Unregister},
     deferred_wake,
     limits::ConnectionPermit,
+    lock,
     log::{
         Log,
         entry::{Entry, TransientEvent},
     },
     metrics::Metrics,
-    sync::{Lock, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// All open connections of a node, by subscription.
@@ -55,10 +56,10 @@ struct Registry {
 impl Default for Subscribers {
     fn default() -> Self {
         Self {
-            registry: RwLock::new(Lock::Subscribers, Registry::default()),
-            shards: RwLock::new(Lock::Shards, Vec::new()),
+            registry: RwLock::new(&lock::SUBSCRIBERS, Registry::default()),
+            shards: RwLock::new(&lock::SHARDS, Vec::new()),
             interest: watch::Sender::default(),
-            interest_changes: Mutex::new(Lock::InterestChanges, InterestChanges::default()),
+            interest_changes: Mutex::new(&lock::INTEREST_CHANGES, InterestChanges::default()),
         }
     }
 }

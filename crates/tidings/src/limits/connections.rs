@@ -9,12 +9,13 @@ use std::{
     },
     time::Duration,
 };
+use tidings_sync::{Mutex, MutexGuard};
 
 use super::{ClientAddress, Excess, RateLimiter};
 use crate::{
     config::LimitSettings,
     error::{Code, Error},
-    sync::{Lock, Mutex, MutexGuard},
+    lock,
 };
 
 /// Counts of open streams, and their limits.
@@ -57,7 +58,7 @@ impl ConnectionLimits {
             open: AtomicU64::new(0),
             by_user: PermitCounts::default(),
             by_address: PermitCounts::default(),
-            openings: RateLimiter::new(limits.streams_per_second, Lock::StreamRates),
+            openings: RateLimiter::new(limits.streams_per_second, &lock::STREAM_RATES),
             max: limits.connections,
             max_per_user: limits.connections_per_user,
             max_per_address: limits.connections_per_address,
@@ -157,7 +158,7 @@ struct PermitCounts<Key>(Mutex<HashMap<Key, u64>>);
 
 impl<Key> Default for PermitCounts<Key> {
     fn default() -> Self {
-        Self(Mutex::new(Lock::StreamCounts, HashMap::new()))
+        Self(Mutex::new(&lock::STREAM_COUNTS, HashMap::new()))
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
+use tidings_sync::{Lock, Mutex};
 use tokio::time::Instant;
-
-use crate::sync::{Lock, Mutex};
 
 /// Number of keys at which idle ones are first removed.
 const KEYS_MIN: usize = 1024;
@@ -36,7 +35,7 @@ pub(crate) enum Excess {
 }
 
 impl<Key: Hash + Eq + Clone> RateLimiter<Key> {
-    pub(crate) fn new(rate: Option<u64>, lock: Lock) -> Self {
+    pub(crate) fn new(rate: Option<u64>, lock: &'static Lock) -> Self {
         let window = RateWindow { idle_at: HashMap::new(), keys_max: KEYS_MIN };
         Self { rate, window: Mutex::new(lock, window) }
     }

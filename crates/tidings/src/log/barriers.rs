@@ -1,9 +1,10 @@
 //! Read barriers of a replica: numbered questions to the broker that an answer to a client may have to wait for.
 
 use std::sync::{OnceLock, Weak};
+use tidings_sync::{Mutex, MutexGuard};
 
 use super::{resume::Start, state::LogState};
-use crate::sync::{Lock, Mutex, MutexGuard};
+use crate::lock;
 
 /// Waiters that are held before dropped ones are looked for.
 const WAITERS_MIN: usize = 64;
@@ -36,7 +37,7 @@ struct BarrierState {
 impl ReadBarriers {
     pub(super) fn new() -> Self {
         let barriers = BarrierState { disconnected_until: 1, ..BarrierState::default() };
-        Self { barriers: Mutex::new(Lock::ReadBarriers, barriers), on_request: OnceLock::new() }
+        Self { barriers: Mutex::new(&lock::READ_BARRIERS, barriers), on_request: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BarrierState> {

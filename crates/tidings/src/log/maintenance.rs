@@ -1,7 +1,7 @@
 //! Upkeep of a log: trims, caches, room on disk, durability, and its figures.
 
 use super::{Log, checkpoint::Checkpoint, store::StoreError};
-use crate::metrics::Histogram;
+use tidings_sync::Histogram;
 
 /// Figures of a log.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
+use tidings_sync::{Histogram, Mutex};
 
 pub(crate) use super::opening::OpenProgress;
 use super::{
@@ -29,8 +30,7 @@ use super::{
 use crate::{
     config::{Durability, LogSettings},
     files::{Reserve, is_full},
-    metrics::Histogram,
-    sync::{Lock, Mutex},
+    lock,
 };
 
 /// Epochs that a log remembers; ids of older ones count as foreign.
@@ -118,7 +118,7 @@ impl Log {
         let state = LogState::new((0, Tag(0)), epochs, Index::default(), entry_cache);
         let store: Box<dyn Store> = Box::new(MemoryStore::holding(held));
         let log = Self::new(state, Some(store), keys(settings), RetentionBounds::of(settings), environment);
-        Ok(Self { served: Mutex::new(Lock::ServedLogs, served), ..log })
+        Ok(Self { served: Mutex::new(&lock::SERVED_LOGS, served), ..log })
     }
 
     /// Replaces this log by the one that was read. Streams that waited get their positions, and publishes are taken.

@@ -20,7 +20,9 @@ use super::{
     store::{StoreError, disk::OpenError},
     transitions::TruncatedTail,
 };
-use crate::{config::LogSettings, sync::MutexGuard};
+use tidings_sync::MutexGuard;
+
+use crate::config::LogSettings;
 
 /// An event with the offset, epoch and tag that the broker gave it.
 #[derive(Debug, Clone)]

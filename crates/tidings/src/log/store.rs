@@ -22,7 +22,7 @@ pub(crate) use self::{
     record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX},
 };
 use super::{checkpoint::Checkpoint, entry::Entry};
-use crate::metrics::Histogram;
+use tidings_sync::Histogram;
 
 /// Store of entries by offset. One writer appends; any thread reads.
 pub(crate) trait Store: Send + Sync {

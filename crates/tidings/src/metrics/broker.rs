@@ -3,11 +3,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
+use tidings_sync::Histogram;
 
-use super::{
-    histogram::Histogram,
-    register::{UnsignedGauge, metric_group},
-};
+use super::register::{UnsignedGauge, metric_group};
 
 metric_group! {
     /// Metrics of a broker.

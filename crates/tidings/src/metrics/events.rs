@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tidings_protocol::body::GapReason;
+use tidings_sync::Histogram;
 
-use super::{
-    histogram::Histogram,
-    register::{LabelledCounters, count, metric_group},
-};
+use super::register::{LabelledCounters, count, metric_group};
 
 metric_group! {
     /// Metrics of events.

@@ -1,11 +1,9 @@
 //! Metrics of publishes and of the log.
 
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use tidings_sync::Histogram;
 
-use super::{
-    histogram::Histogram,
-    register::{UnsignedGauge, metric_group},
-};
+use super::register::{UnsignedGauge, metric_group};
 
 metric_group! {
     /// Metrics of publishes and of the log.

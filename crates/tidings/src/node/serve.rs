@@ -22,6 +22,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use tidings_sync::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -38,7 +39,7 @@ use crate::{
     error::{Code, Error},
     http as http_routes,
     hub::{Hub, Lifecycle},
-    sync::{Lock, Mutex},
+    lock,
     transport::{
         event_stream::with_stream_deadline,
         idle::{Activity, ActivityObserver, AnsweringGuard, IdleTimeout},
@@ -237,7 +238,7 @@ fn requests(
 > + use<> {
     let (hub, router) = (server.hub.clone(), TowerToHyperService::new(server.router.clone()));
     let idle = IdleTimeout::new(hub.settings().server.idle_timeout);
-    let answered = Mutex::new(Lock::EarlyResponse, answered);
+    let answered = Mutex::new(&lock::EARLY_RESPONSE, answered);
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let refused = connection.refused.of(request.uri()).inspect(|error| count_aborted(&hub, error));
         let refused = refused.or_else(|| oversize(&request)).map(|error| http_routes::refuse(&hub, error));

@@ -14,17 +14,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use tidings_sync::{AtomicBool, Mutex};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep},
 };
 
-use crate::{
-    deferred_wake,
-    metrics::Metrics,
-    sync::{AtomicBool, Lock, Mutex},
-};
+use crate::{deferred_wake, lock, metrics::Metrics};
 
 /// Time for which input is discarded after the last response. A reset because of unread bytes could lose the response.
 const LINGER: Duration = Duration::from_secs(1);
@@ -52,7 +49,7 @@ impl Default for Backpressure {
         Self {
             is_refusing: AtomicBool::new(false),
             refusals: AtomicU64::new(0),
-            wakers: Mutex::new(Lock::SocketWaiters, Vec::new()),
+            wakers: Mutex::new(&lock::SOCKET_WAITERS, Vec::new()),
         }
     }
 }

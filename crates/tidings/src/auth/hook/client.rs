@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tidings_sync::{Mutex, MutexGuard};
 use tokio::{
     sync::{Mutex as AsyncMutex, Semaphore},
     time::{Instant, timeout_at},
@@ -18,8 +19,8 @@ use super::{AccessRequest, AnyHook, Hook, HookError, cache::AnswerCache, http::H
 use crate::{
     config::AuthSettings,
     error::{Code, Error},
+    lock,
     metrics::Metrics,
-    sync::{Lock, Mutex, MutexGuard},
 };
 
 /// Calls of the hook at the same time. Further requests wait until their deadlines.
@@ -69,7 +70,7 @@ impl HookClient {
         Self {
             hook: Box::new(hook),
             timeout: settings.hook_timeout,
-            state: Mutex::new(Lock::HookAnswers, state),
+            state: Mutex::new(&lock::HOOK_ANSWERS, state),
             calls: Semaphore::new(CALLS_MAX),
             metrics,
         }

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{Epoch, Pattern};
+use tidings_sync::Histogram;
 use tokio::time::{Instant, timeout};
 
 use self::pool::ConnectionPool;
@@ -26,7 +27,7 @@ use super::{
     server::{RedisEndpoint, TlsFiles},
     stream_reader::StreamReader,
 };
-use crate::{config::Secret, error::Error, log::replica::ReplicatedEntry, metrics::Histogram};
+use crate::{config::Secret, error::Error, log::replica::ReplicatedEntry};
 
 /// Silence after which the node counts as disconnected, even if a call may take longer.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);

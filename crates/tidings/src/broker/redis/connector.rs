@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tidings_sync::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -19,10 +20,7 @@ use super::{
     resp::{RedisCommand, RedisReply},
     server::RedisEndpoint,
 };
-use crate::{
-    config::RedisHost,
-    sync::{Lock, Mutex},
-};
+use crate::{config::RedisHost, lock};
 
 /// How many redirects of cluster nodes one attempt follows.
 const MOVES_MAX: usize = 4;
@@ -52,7 +50,7 @@ impl Connector {
             deadline,
             opened: AtomicU64::new(0),
             found: watch::Sender::new(None),
-            learned: Mutex::new(Lock::RedisHosts, Vec::new()),
+            learned: Mutex::new(&lock::REDIS_HOSTS, Vec::new()),
         }
     }
 

@@ -3,12 +3,13 @@
 mod health;
 
 use tidings_protocol::{Epoch, Tag};
+use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use self::health::PartHealth;
 pub(super) use self::health::SyncPart;
 use super::append_call::LastSeen;
-use crate::sync::{Lock, Mutex, MutexGuard};
+use crate::lock;
 
 /// State that the appender, the replicator, the live event receiver and the capturer share.
 pub(crate) struct SyncState {
@@ -44,7 +45,7 @@ impl SyncState {
             health: PartHealth::new(),
         };
         Self {
-            state: Mutex::new(Lock::RedisSyncState, state),
+            state: Mutex::new(&lock::REDIS_SYNC_STATE, state),
             applied: watch::Sender::new(0),
             reconciled: watch::Sender::new(0),
             requested: watch::Sender::new(0),

@@ -15,6 +15,7 @@ mod tables;
 use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
+use tidings_sync::Histogram;
 
 use self::process::Process;
 use super::{
@@ -36,7 +37,6 @@ use crate::{
         entry::{Idempotency, NewEntry},
         replica::ReplicatedEntry,
     },
-    metrics::Histogram,
 };
 
 const EPOCH: Epoch = Epoch(7);

@@ -3,12 +3,10 @@
 use std::task::Wake;
 
 use loom::sync::atomic::AtomicU64;
+use tidings_sync::model::{self, Sleeper};
 
 use super::*;
-use crate::{
-    connection::tests::handle as new_handle,
-    sync::model::{self, Sleeper},
-};
+use crate::{connection::tests::handle as new_handle, lock};
 
 fn handle(is_pushed: bool) -> Arc<ConnectionHandle> {
     let handle = new_handle(1, &["a"], is_pushed);
@@ -77,7 +75,7 @@ fn a_connection_finds_what_is_left_for_it_and_how_it_is_to_end() {
 fn a_connection_that_is_pushed_sees_a_transient_event_before_what_was_stored_after_it() {
     model::check(3, || {
         let handle = handle(true);
-        let head = Arc::new(Mutex::new(Lock::LogState, 0));
+        let head = Arc::new(Mutex::new(&lock::LOG_STATE, 0));
         let (offering, grows) = (handle.clone(), head.clone());
         let publisher = model::spawn(move || {
             offering.push_transient(&transient(0));

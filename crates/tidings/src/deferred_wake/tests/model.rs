@@ -6,11 +6,13 @@ use std::{
     task::Wake,
 };
 
-use super::super::*;
-use crate::sync::{
-    AtomicBool, Lock, Mutex,
+use tidings_sync::{
+    AtomicBool, Mutex,
     model::{self, Sleeper},
 };
+
+use super::super::*;
+use crate::lock;
 
 /// A thread that takes numbers, and is woken if it may be asleep.
 struct Taker {
@@ -22,7 +24,7 @@ struct Taker {
 impl Taker {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            left: Mutex::new(Lock::ShardMailbox, Vec::new()),
+            left: Mutex::new(&lock::SHARD_MAILBOX, Vec::new()),
             is_asleep: AtomicBool::new(false),
             sleeper: Sleeper::new(),
         })

@@ -1,9 +1,10 @@
 //! A second's worth at once, and no more than the rate after that.
 
 use super::*;
+use crate::lock;
 
 fn rates(rate: Option<u64>) -> RateLimiter<usize> {
-    RateLimiter::new(rate, Lock::PublishRates)
+    RateLimiter::new(rate, &lock::PUBLISH_RATES)
 }
 
 #[tokio::test(start_paused = true)]

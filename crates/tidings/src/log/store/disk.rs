@@ -32,16 +32,14 @@ pub(crate) use self::{
 };
 #[cfg(test)]
 pub(in crate::log) use run::adopt_copy;
+use tidings_sync::Histogram;
 
 use self::{
     run::RunState,
     store::{copy, lock},
 };
 use super::{CheckpointSource, RawEntry, Store, StoreError, StoredOffset, record};
-use crate::{
-    log::{checkpoint::Checkpoint, entry::Entry},
-    metrics::Histogram,
-};
+use crate::log::{checkpoint::Checkpoint, entry::Entry};
 
 impl Store for DiskStore {
     fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, fs::File, sync::Arc};
 
 use tidings_protocol::Epoch;
+use tidings_sync::RwLock;
 
 use super::{CheckpointSource, Store, StoreError};
 use crate::{
     files::Reserve,
+    lock,
     log::{checkpoint::Checkpoint, entry::Entry},
-    sync::{Lock, RwLock},
 };
 
 /// Entries by offset.
@@ -32,7 +33,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store, with a locked directory if it has one.
     pub(crate) fn holding(directory: Option<DirectoryLock>) -> Self {
-        Self { entries: RwLock::new(Lock::MemoryEntries, HashMap::new()), directory }
+        Self { entries: RwLock::new(&lock::MEMORY_ENTRIES, HashMap::new()), directory }
     }
 }
 

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use tidings_protocol::Epoch;
+use tidings_sync::Histogram;
 
 use super::{CheckpointSource, Store, StoreError};
-use crate::{
-    log::{checkpoint::Checkpoint, entry::Entry},
-    metrics::Histogram,
-};
+use crate::log::{checkpoint::Checkpoint, entry::Entry};
 
 /// Stands in for the store until the log is open.
 #[derive(Default)]

@@ -1,12 +1,11 @@
 //! The log in every order of threads that append, read, count and trim.
 
+use tidings_sync::model;
+
 use super::*;
-use crate::{
-    log::{
-        fixture::{START, read_request},
-        read::Page,
-    },
-    sync::model,
+use crate::log::{
+    fixture::{START, read_request},
+    read::Page,
 };
 
 fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {

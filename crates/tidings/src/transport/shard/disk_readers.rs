@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidings_sync::{Condvar, Mutex, MutexGuard};
 use tracing::error;
 
 use super::mailbox::Mailbox;
 use crate::{
-    failpoint,
+    failpoint, lock,
     log::{Log, read::Page},
     metrics::Metrics,
-    sync::{Condvar, Lock, Mutex, MutexGuard},
 };
 
 /// Jobs of one pass. Their missing entries are sorted, and held until all of them were read.
@@ -58,7 +58,7 @@ impl DiskReaders {
         Arc::new(Self {
             log,
             metrics,
-            queue: Mutex::new(Lock::ReadQueue, ReadQueue::default()),
+            queue: Mutex::new(&lock::READ_QUEUE, ReadQueue::default()),
             job_added: Condvar::default(),
         })
     }

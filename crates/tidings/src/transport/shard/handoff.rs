@@ -10,11 +10,9 @@ use std::{
 use bytes::Bytes;
 use http::Extensions;
 use http_body::{Body, Frame};
+use tidings_sync::Mutex;
 
-use crate::{
-    connection::driver::NewConnection,
-    sync::{Lock, Mutex},
-};
+use crate::{connection::driver::NewConnection, lock};
 
 /// A place for one new stream.
 ///
@@ -36,7 +34,7 @@ impl StreamHandoff {
     }
 
     pub(crate) fn new(stream: NewConnection) -> Self {
-        Self(Some(Arc::new(Mutex::new(Lock::StreamHandoff, Some(stream)))))
+        Self(Some(Arc::new(Mutex::new(&lock::STREAM_HANDOFF, Some(stream)))))
     }
 
     /// Takes the stream out of a response; `None` if the route opened none.

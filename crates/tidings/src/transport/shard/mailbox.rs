@@ -11,12 +11,13 @@ use std::{
 };
 
 use mio::{Token, net::TcpStream};
+use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 
 use crate::{
     connection::LogObserver,
     deferred_wake::{self, Wakeable},
+    lock,
     log::read::Page,
-    sync::{AtomicBool, Lock, Mutex, MutexGuard},
 };
 
 /// Token of the wake-up from the mailbox; keys of slots are lower.
@@ -101,7 +102,7 @@ impl Inbox {
 impl Mailbox {
     fn new(wake_shard: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            inbox: Mutex::new(Lock::ShardMailbox, Inbox::default()),
+            inbox: Mutex::new(&lock::SHARD_MAILBOX, Inbox::default()),
             connections: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),

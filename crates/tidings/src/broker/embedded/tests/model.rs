@@ -1,13 +1,13 @@
 //! A publish in every order with a scrape and a trim, with the real subscribers.
 
 use futures_util::FutureExt;
+use tidings_sync::model;
 
 use super::*;
 use crate::{
     hub::Subscribers,
     log::fixture::{TestWorld, memory_log},
     metrics::tests::metrics,
-    sync::model,
 };
 
 #[test]

@@ -5,13 +5,10 @@
 
 use std::{collections::VecDeque, fmt};
 
+use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::{
-    broker::redis::record::hex,
-    log::entry::NewEntry,
-    sync::{Lock, Mutex, MutexGuard},
-};
+use crate::{broker::redis::record::hex, lock, log::entry::NewEntry};
 
 /// Bytes that may wait: the text of the messages, and the overhead of each message.
 const BYTES_MAX: usize = 64 << 20;
@@ -106,7 +103,7 @@ impl CaptureBuffer {
             bytes: 0,
         };
         Self {
-            state: Mutex::new(Lock::CaptureBuffer, state),
+            state: Mutex::new(&lock::CAPTURE_BUFFER, state),
             settings,
             changed: Notify::new(),
             message: Notify::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidings_sync::{Histogram, Mutex};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -15,8 +16,7 @@ use crate::{
         resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
     },
     config::RedisHost,
-    metrics::Histogram,
-    sync::{Lock, Mutex},
+    lock,
 };
 
 /// Connections of the pool, so that one batch can be sent while another is answered.
@@ -49,7 +49,7 @@ impl ConnectionPool {
         Self {
             connector,
             permits: Semaphore::new(CONNECTIONS_MAX),
-            idle: Mutex::new(Lock::RedisIdle, IdleConnection::default()),
+            idle: Mutex::new(&lock::REDIS_IDLE, IdleConnection::default()),
             round_trips,
         }
     }

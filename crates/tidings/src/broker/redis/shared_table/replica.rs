@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde::Deserialize;
+use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::redis::{error::RedisError, sync_state::SyncState},
-    sync::{Lock, Mutex, MutexGuard},
+    lock,
 };
 
 /// Messages that wait. If there are more, the whole table is read again.
@@ -88,7 +89,7 @@ impl TableReplica {
         Self {
             table,
             sync_state,
-            state: Mutex::new(Lock::RedisTable, ReplicaState::default()),
+            state: Mutex::new(&lock::REDIS_TABLE, ReplicaState::default()),
             waker: Notify::new(),
         }
     }

@@ -14,6 +14,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use tidings_protocol::Tag;
+use tidings_sync::{Histogram, Mutex, RwLock};
 use tracing::warn;
 
 use super::{
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     files::{self, Reserve, is_full},
+    lock,
     log::{
         checkpoint::Checkpoint,
         entry::EntryMeta,
@@ -32,8 +34,6 @@ use crate::{
             segment::{self, ChannelNames, Scan, SegmentEnd},
         },
     },
-    metrics::Histogram,
-    sync::{Lock, Mutex, RwLock},
 };
 
 /// Reason why a directory cannot be used.
@@ -212,18 +212,18 @@ impl FoundLog {
             reserve: Reserve::of(&self.directory),
             directory: self.directory,
             layout: self.layout,
-            segments: RwLock::new(Lock::Segments, recovery.segments),
-            active: Mutex::new(Lock::ActiveFile, active),
-            unsynced: Mutex::new(Lock::UnsyncedFiles, Vec::new()),
+            segments: RwLock::new(&lock::SEGMENTS, recovery.segments),
+            active: Mutex::new(&lock::ACTIVE_FILE, active),
+            unsynced: Mutex::new(&lock::UNSYNCED_FILES, Vec::new()),
             is_syncing: AtomicBool::new(false),
-            dropped: Mutex::new(Lock::DroppedRanges, recovery.dropped),
-            read_only: Mutex::new(Lock::ReadOnly, None),
-            refused: Mutex::new(Lock::RefusedAppend, None),
+            dropped: Mutex::new(&lock::DROPPED_RANGES, recovery.dropped),
+            read_only: Mutex::new(&lock::READ_ONLY, None),
+            refused: Mutex::new(&lock::REFUSED_APPEND, None),
             is_short: AtomicBool::new(false),
             event_bytes_max: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
-            watermark: Mutex::new(Lock::Watermark, Watermark::new(Marks { checkpoint, ..Marks::default() })),
-            begin: Mutex::new(Lock::RunBegin, Some(begin)),
+            watermark: Mutex::new(&lock::WATERMARK, Watermark::new(Marks { checkpoint, ..Marks::default() })),
+            begin: Mutex::new(&lock::RUN_BEGIN, Some(begin)),
             takes_events: AtomicBool::new(false),
             fsyncs: Histogram::default(),
             _lock: self.lock,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use tidings_protocol::Tag;
+use tidings_sync::{Histogram, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
     run::{self, RunStart, RunState},
@@ -29,8 +30,6 @@ use crate::{
             segment::{self, HEADER_BYTES, SegmentHeader},
         },
     },
-    metrics::Histogram,
-    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// Size from which a file takes no further batch.

@@ -1,7 +1,9 @@
 //! A shard thread never sleeps while its mailbox has something.
 
+use tidings_sync::model::{self, Sleeper};
+
 use super::*;
-use crate::sync::model::{self, Sleeper};
+use crate::lock;
 
 fn mailbox() -> (Arc<Mailbox>, Arc<Sleeper>) {
     let sleeper = Sleeper::new();
@@ -51,7 +53,7 @@ fn a_shard_sees_all_new_entries() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
         mailbox.has_streams.store(true, Ordering::SeqCst);
-        let head = Arc::new(Mutex::new(Lock::LogState, 0));
+        let head = Arc::new(Mutex::new(&lock::LOG_STATE, 0));
         let appenders = [(); 2].map(|()| {
             let (mailbox, head) = (mailbox.clone(), head.clone());
             model::spawn(move || {
@@ -74,7 +76,7 @@ fn a_shard_sees_all_new_entries() {
 fn the_first_stream_of_a_shard_misses_no_entry_that_is_appended_as_it_begins() {
     model::check(3, || {
         let (mailbox, sleeper) = mailbox();
-        let head = Arc::new(Mutex::new(Lock::LogState, 0));
+        let head = Arc::new(Mutex::new(&lock::LOG_STATE, 0));
         let appender = model::spawn({
             let (mailbox, head) = (mailbox.clone(), head.clone());
             move || {

@@ -1,7 +1,7 @@
 //! Runs a test in `loom`: every order in which its threads can run, within bounds, and every value that an atomic may be
 //! read as.
 //!
-//! `loom`'s locks work inside a model only, and other unit tests use the real ones. So the locks of unit tests are both:
+//! `loom`'s locks work inside a model only, and other tests use the real ones. So with the feature `model` the locks are both:
 //! those that are made inside a model are its own. That way models need no build of their own.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
     task::Wake,
 };
 
-pub(super) mod base;
+pub(crate) mod base;
 
 /// Words of stack of a thread of a model: the log of a debug build needs much.
 const STACK_WORDS: usize = 1 << 16;
@@ -22,7 +22,7 @@ thread_local! {
 }
 
 /// Whether this is a thread of a model. All threads of one model share a thread of the system.
-pub(crate) fn is_running() -> bool {
+pub fn is_running() -> bool {
     IS_RUNNING.get()
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn is_running() -> bool {
 const MORE_PREEMPTIONS: &str = "TIDINGS_MODEL_PREEMPTIONS";
 
 /// Runs `test` in every order with at most `preemptions` preemptions.
-pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
+pub fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     struct Running;
     impl Drop for Running {
         fn drop(&mut self) {
@@ -52,25 +52,25 @@ pub(crate) fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static)
 }
 
 /// Starts a thread of a model.
-pub(crate) fn spawn<T: Send + 'static>(
-    act: impl FnOnce() -> T + Send + 'static,
-) -> loom::thread::JoinHandle<T> {
+pub fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> loom::thread::JoinHandle<T> {
     loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(act).expect("a model has room for it")
 }
 
 /// Sleep of a thread of a model. A wake-up before the sleep ends it at once, as for a thread that polls an event queue.
-pub(crate) struct Sleeper {
+pub struct Sleeper {
     is_woken: loom::sync::Mutex<bool>,
     changed: loom::sync::Condvar,
 }
 
 impl Sleeper {
-    pub(crate) fn new() -> Arc<Self> {
+    /// A sleeper that is not woken yet.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { is_woken: loom::sync::Mutex::new(false), changed: loom::sync::Condvar::new() })
     }
 
     /// Sleeps until it is woken. A model whose threads all sleep panics.
-    pub(crate) fn sleep(&self) {
+    pub fn sleep(&self) {
         let mut is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
         while !std::mem::take(&mut *is_woken) {
             is_woken = self.changed.wait(is_woken).unwrap_or_else(PoisonError::into_inner);

@@ -53,7 +53,7 @@ const NANOS_PER_SECOND: f64 = 1e9;
 
 /// A histogram of durations. Clones count into the same cells.
 #[derive(Clone, Default)]
-pub(crate) struct Histogram(Arc<[Stripe; STRIPES]>);
+pub struct Histogram(Arc<[Stripe; STRIPES]>);
 
 /// The cells of some threads, on cache lines of their own.
 #[derive(Default)]
@@ -67,7 +67,8 @@ struct Stripe {
 
 /// A call that is being timed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Timing {
+pub enum Timing {
+    /// Began at this instant.
     Exact(Instant),
     /// Without an instant it counts with the duration of the last sampled call that had one.
     Sampled(Option<Instant>),
@@ -80,12 +81,13 @@ struct Totals {
 }
 
 impl Histogram {
-    pub(crate) fn observe(&self, duration: Duration) {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
         self.stripe().count(nanos_of(duration));
     }
 
     /// Times a future and counts it once it is ready. The duration is exact if the future waits, else sampled.
-    pub(crate) async fn time<T>(&self, work: impl Future<Output = T>) -> T {
+    pub async fn time<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         let mut timing = self.begin_sampled();
         let output = poll_fn(|context| {
@@ -101,12 +103,12 @@ impl Histogram {
     }
 
     /// Begins to time a call that may wait.
-    pub(crate) fn begin(&self) -> Timing {
+    pub fn begin(&self) -> Timing {
         Timing::Exact(Instant::now())
     }
 
     /// Begins to time a call that takes about a microsecond.
-    pub(crate) fn begin_sampled(&self) -> Timing {
+    pub fn begin_sampled(&self) -> Timing {
         let calls = &self.stripe().sampled_calls;
         // Threads that share a stripe may lose a step, which makes nothing wrong.
         let call = calls.load(Ordering::Relaxed);
@@ -115,7 +117,7 @@ impl Histogram {
     }
 
     /// Counts a call that has ended; a sampled one on the thread that began it.
-    pub(crate) fn end(&self, timing: Timing) {
+    pub fn end(&self, timing: Timing) {
         let stripe = self.stripe();
         match timing {
             Timing::Exact(begun) => self.observe(begun.elapsed()),

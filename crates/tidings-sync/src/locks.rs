@@ -1,14 +1,4 @@
-//! The locks of the hub. Each has a name; [`Lock`] lists the locks that a thread may take while it holds another.
-//!
-//! A debug build panics if a thread breaks that order, even without contention. A release build has the plain locks of the
-//! standard library. After a panic under a lock it can be taken again; `is_poisoned` is then true.
-//!
-//! Unit tests may run code over these locks in `loom`, which tries the orders in which threads can run; see `model`.
-
-mod held;
-#[cfg(test)]
-pub(crate) mod model;
-mod order;
+//! Locks with names. After a panic under a lock it can be taken again; `is_poisoned` is then true.
 
 use std::{
     fmt,
@@ -16,54 +6,57 @@ use std::{
     sync::{PoisonError, TryLockError},
 };
 
-#[cfg(test)]
-use self::model::base;
-#[cfg(test)]
-pub(crate) use self::model::base::AtomicBool;
-#[cfg(not(test))]
+#[cfg(not(feature = "model"))]
 use std::sync as base;
-#[cfg(not(test))]
-pub(crate) use std::sync::atomic::AtomicBool;
+#[cfg(not(feature = "model"))]
+pub use std::sync::atomic::AtomicBool;
 
-use self::held::{HeldLock, LockName};
-pub(crate) use self::{held::assert_none_held, order::Lock};
+#[cfg(feature = "model")]
+use crate::model::base;
+#[cfg(feature = "model")]
+pub use crate::model::base::AtomicBool;
+use crate::{
+    Lock,
+    held::{HeldLock, LockName},
+};
 
 /// Mutual exclusion around a value.
-pub(crate) struct Mutex<T> {
+pub struct Mutex<T> {
     name: LockName,
     inner: base::Mutex<T>,
 }
 
 /// Access to the value of a [`Mutex`]; the lock is free again when this is dropped.
-pub(crate) struct MutexGuard<'a, T> {
+pub struct MutexGuard<'a, T> {
     // Fields are dropped in this order: the lock is free before it is noted as free.
     inner: base::MutexGuard<'a, T>,
     held: HeldLock,
 }
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(lock: Lock, value: T) -> Self {
+    /// Makes the lock of a row.
+    pub fn new(lock: &'static Lock, value: T) -> Self {
         Self { name: LockName::new(lock), inner: base::Mutex::new(value) }
     }
 
     /// Waits for the lock.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         let held = self.name.hold();
         MutexGuard { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), held }
     }
 
     /// Returns the value.
-    pub(crate) fn into_inner(self) -> T {
+    pub fn into_inner(self) -> T {
         self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a thread panicked while it held the lock. The value stays usable.
-    pub(crate) fn is_poisoned(&self) -> bool {
+    pub fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
 
     /// Takes the lock if it is free. It does not wait, so the order of locks does not apply.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let inner = match self.inner.try_lock() {
             Ok(inner) => inner,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -94,52 +87,53 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 /// Lock for many readers or one writer. A thread must not take it twice for reading: a reader waits while a writer waits.
-pub(crate) struct RwLock<T> {
+pub struct RwLock<T> {
     name: LockName,
     inner: base::RwLock<T>,
 }
 
 /// Shared access to the value of an [`RwLock`].
-pub(crate) struct RwLockReadGuard<'a, T> {
+pub struct RwLockReadGuard<'a, T> {
     inner: base::RwLockReadGuard<'a, T>,
     _held: HeldLock,
 }
 
 /// Sole access to the value of an [`RwLock`].
-pub(crate) struct RwLockWriteGuard<'a, T> {
+pub struct RwLockWriteGuard<'a, T> {
     inner: base::RwLockWriteGuard<'a, T>,
     _held: HeldLock,
 }
 
 impl<T> RwLock<T> {
-    pub(crate) fn new(lock: Lock, value: T) -> Self {
+    /// Makes the lock of a row.
+    pub fn new(lock: &'static Lock, value: T) -> Self {
         Self { name: LockName::new(lock), inner: base::RwLock::new(value) }
     }
 
     /// Waits until no thread changes the value or waits to change it.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
         let held = self.name.hold();
         RwLockReadGuard { inner: self.inner.read().unwrap_or_else(PoisonError::into_inner), _held: held }
     }
 
     /// Waits until no other thread uses the value.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         let held = self.name.hold();
         RwLockWriteGuard { inner: self.inner.write().unwrap_or_else(PoisonError::into_inner), _held: held }
     }
 
     /// Returns the value.
-    pub(crate) fn into_inner(self) -> T {
+    pub fn into_inner(self) -> T {
         self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a thread panicked while it changed the value. The value stays usable.
-    pub(crate) fn is_poisoned(&self) -> bool {
+    pub fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
 
     /// Replaces the value, and drops the old one after the lock is free again.
-    pub(crate) fn replace(&self, value: T) {
+    pub fn replace(&self, value: T) {
         let before = std::mem::replace(&mut *self.write(), value);
         drop(before);
     }
@@ -175,21 +169,23 @@ impl<T> DerefMut for RwLockWriteGuard<'_, T> {
 
 /// Condition variable for the value of a [`Mutex`].
 #[derive(Default)]
-pub(crate) struct Condvar(base::Condvar);
+pub struct Condvar(base::Condvar);
 
 impl Condvar {
     /// Releases the lock, waits for a notification, and takes the lock again. It may also return spuriously.
-    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let MutexGuard { inner, held } = guard;
         let inner = self.0.wait(inner).unwrap_or_else(PoisonError::into_inner);
         MutexGuard { inner, held }
     }
 
-    pub(crate) fn notify_one(&self) {
+    /// Wakes one waiting thread.
+    pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
-    pub(crate) fn notify_all(&self) {
+    /// Wakes all waiting threads.
+    pub fn notify_all(&self) {
         self.0.notify_all();
     }
 }

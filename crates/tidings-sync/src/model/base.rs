@@ -244,30 +244,35 @@ impl Drop for TurnstileGuard<'_> {
     }
 }
 
+/// A flag that threads share.
 #[derive(Debug)]
-pub(crate) struct AtomicBool {
+pub struct AtomicBool {
     real: std::sync::atomic::AtomicBool,
     modelled: Option<loom::sync::atomic::AtomicBool>,
 }
 
 impl AtomicBool {
-    pub(crate) fn new(value: bool) -> Self {
+    /// A flag with this value.
+    pub fn new(value: bool) -> Self {
         let modelled = is_running().then(|| loom::sync::atomic::AtomicBool::new(value));
         Self { real: std::sync::atomic::AtomicBool::new(value), modelled }
     }
 
-    pub(crate) fn load(&self, ordering: Ordering) -> bool {
+    /// Reads the value.
+    pub fn load(&self, ordering: Ordering) -> bool {
         self.modelled.as_ref().map_or_else(|| self.real.load(ordering), |it| it.load(ordering))
     }
 
-    pub(crate) fn store(&self, value: bool, ordering: Ordering) {
+    /// Sets the value.
+    pub fn store(&self, value: bool, ordering: Ordering) {
         match &self.modelled {
             Some(modelled) => modelled.store(value, ordering),
             None => self.real.store(value, ordering),
         }
     }
 
-    pub(crate) fn swap(&self, value: bool, ordering: Ordering) -> bool {
+    /// Sets the value, and returns the one before.
+    pub fn swap(&self, value: bool, ordering: Ordering) -> bool {
         match &self.modelled {
             Some(modelled) => modelled.swap(value, ordering),
             None => self.real.swap(value, ordering),

@@ -7,6 +7,17 @@ use std::{
 };
 
 use super::*;
+use crate::{assert_none_held, model};
+
+mod lock {
+    crate::locks! {
+        IDEMPOTENCY_KEYS => [LOG_STATE];
+        LOG_STATE => [];
+        TICKETS => [];
+        AUTH_POLICY => [];
+        READ_QUEUE => [];
+    }
+}
 
 /// The panic message of `act`, if it panics.
 fn panic_of(act: impl FnOnce()) -> Option<String> {
@@ -16,7 +27,7 @@ fn panic_of(act: impl FnOnce()) -> Option<String> {
 
 #[test]
 fn a_lock_is_taken_within_one_that_allows_it() {
-    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, 1), RwLock::new(Lock::LogState, 2));
+    let (keys, state) = (Mutex::new(&lock::IDEMPOTENCY_KEYS, 1), RwLock::new(&lock::LOG_STATE, 2));
     let keys = keys.lock();
     assert_eq!((*keys, *state.read()), (1, 2));
     *state.write() = 3;
@@ -25,12 +36,12 @@ fn a_lock_is_taken_within_one_that_allows_it() {
 
 #[test]
 fn a_lock_that_is_taken_against_the_order_panics_though_it_is_free() {
-    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(&lock::IDEMPOTENCY_KEYS, ()), RwLock::new(&lock::LOG_STATE, ()));
     let panicked = panic_of(|| {
         let _state = state.read();
         let _keys = keys.lock();
     });
-    let expected = "lock order broken: `IdempotencyKeys` is taken while `LogState` is held; see docs/locks.md for the order";
+    let expected = "lock order broken: `IDEMPOTENCY_KEYS` is taken while `LOG_STATE` is held; see docs/locks.md for the order";
     assert_eq!(panicked.as_deref(), Some(expected));
     // Nothing of it is left behind on this thread.
     let _keys = keys.lock();
@@ -39,17 +50,17 @@ fn a_lock_that_is_taken_against_the_order_panics_though_it_is_free() {
 
 #[test]
 fn a_value_is_not_read_twice_by_one_thread() {
-    let state = RwLock::new(Lock::LogState, ());
+    let state = RwLock::new(&lock::LOG_STATE, ());
     let panicked = panic_of(|| {
         let _first = state.read();
         let _second = state.read();
     });
-    assert!(panicked.is_some_and(|text| text.contains("`LogState` is taken while `LogState` is held")));
+    assert!(panicked.is_some_and(|text| text.contains("`LOG_STATE` is taken while `LOG_STATE` is held")));
 }
 
 #[test]
 fn a_lock_that_is_only_tried_has_no_order() {
-    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(&lock::IDEMPOTENCY_KEYS, ()), RwLock::new(&lock::LOG_STATE, ()));
     let _state = state.read();
     let tried = keys.try_lock();
     assert!(tried.is_some() && keys.try_lock().is_none());
@@ -57,7 +68,7 @@ fn a_lock_that_is_only_tried_has_no_order() {
 
 #[test]
 fn locks_that_are_let_go_in_any_order_are_free() {
-    let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
+    let (keys, state) = (Mutex::new(&lock::IDEMPOTENCY_KEYS, ()), RwLock::new(&lock::LOG_STATE, ()));
     let (outer, inner) = (keys.lock(), state.read());
     drop(outer);
     assert!(panic_of(|| assert_none_held("a waker is called")).is_some());
@@ -67,7 +78,7 @@ fn locks_that_are_let_go_in_any_order_are_free() {
 
 #[test]
 fn a_lock_is_usable_after_its_holder_panicked() {
-    let value = Mutex::new(Lock::Tickets, 1);
+    let value = Mutex::new(&lock::TICKETS, 1);
     let panicked = panic_of(|| {
         let mut value = value.lock();
         *value = 2;
@@ -84,15 +95,15 @@ fn a_value_that_is_replaced_is_dropped_without_the_lock() {
             drop(self.0.lock());
         }
     }
-    let other = Arc::new(Mutex::new(Lock::Tickets, ()));
-    let rules = RwLock::new(Lock::AuthPolicy, Some(Locks(other)));
+    let other = Arc::new(Mutex::new(&lock::TICKETS, ()));
+    let rules = RwLock::new(&lock::AUTH_POLICY, Some(Locks(other)));
     rules.replace(None);
     assert!(rules.read().is_none());
 }
 
 #[test]
 fn a_thread_that_waits_for_a_change_is_notified() {
-    let shared = Arc::new((Mutex::new(Lock::ReadQueue, 0), Condvar::default()));
+    let shared = Arc::new((Mutex::new(&lock::READ_QUEUE, 0), Condvar::default()));
     let (waits, is_waiting) = sync_channel(0);
     let waiter = thread::spawn({
         let shared = shared.clone();
@@ -118,7 +129,7 @@ type Pair = (Mutex<()>, RwLock<()>);
 fn a_model_finds_that_readers_wait_behind_a_writer() {
     let outcome = catch_unwind(|| {
         model::check(2, || {
-            let (keys, state) = (Mutex::new(Lock::IdempotencyKeys, ()), RwLock::new(Lock::LogState, ()));
+            let (keys, state) = (Mutex::new(&lock::IDEMPOTENCY_KEYS, ()), RwLock::new(&lock::LOG_STATE, ()));
             let locks = Arc::new((keys, state));
             let acts: [fn(&Pair); 3] = [
                 |(keys, state)| {
@@ -144,7 +155,7 @@ fn a_model_finds_that_readers_wait_behind_a_writer() {
 #[test]
 fn a_model_passes_what_keeps_the_order() {
     model::check(2, || {
-        let shared = Arc::new(RwLock::new(Lock::LogState, 0));
+        let shared = Arc::new(RwLock::new(&lock::LOG_STATE, 0));
         let threads = [1, 2].map(|number| {
             let shared = shared.clone();
             model::spawn(move || *shared.write() += number)

@@ -1,129 +1,96 @@
-//! The names of the locks, and their order.
+//! The locks of the hub, from the outermost to the innermost. `docs/locks.md` says what each guards.
 
-/// Makes [`Lock`] of rows `name => [locks that may be taken while it is held];`.
-macro_rules! locks {
-    ($($(#[$doc:meta])* $lock:ident => [$($inner:ident),*];)*) => {
-        /// A lock of the hub, from the outermost to the innermost. `docs/locks.md` says what each guards.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "some are of the Redis broker"))]
-        pub(crate) enum Lock {
-            $($(#[$doc])* $lock,)*
-        }
-
-        impl Lock {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$lock,)*];
-
-            /// The locks that a thread may take while it holds this one: all of them are below it.
-            #[cfg(any(test, debug_assertions))]
-            const fn inner(self) -> &'static [Self] {
-                match self {
-                    $(Self::$lock => &[$(Self::$inner),*],)*
-                }
-            }
-        }
-    };
-}
-
-locks! {
+tidings_sync::locks! {
     /// `Committer`: the embedded log has one writer at a time.
-    Committer => [
-        IdempotencyKeys, LogState, ActiveFile, Segments, UnsyncedFiles, RefusedAppend, ReadOnly, Watermark,
-        MemoryEntries, Shards, Subscribers, ConnectionHandle
+    COMMITTER => [
+        IDEMPOTENCY_KEYS, LOG_STATE, ACTIVE_FILE, SEGMENTS, UNSYNCED_FILES, REFUSED_APPEND, READ_ONLY, WATERMARK,
+        MEMORY_ENTRIES, SHARDS, SUBSCRIBERS, CONNECTION_HANDLE
     ];
     /// `Log::keys`: the idempotency keys of the last window.
-    IdempotencyKeys => [LogState, Segments];
+    IDEMPOTENCY_KEYS => [LOG_STATE, SEGMENTS];
     /// `Log::state`: head, epochs, index, newest entries.
-    LogState => [ReadBarriers, ChunkCache, MemoryEntries];
+    LOG_STATE => [READ_BARRIERS, CHUNK_CACHE, MEMORY_ENTRIES];
     /// `ReadBarriers::barriers`: read barriers of a replica, and their waiters.
-    ReadBarriers => [];
+    READ_BARRIERS => [];
     /// `Log::chunk_cache`: joined entries that readers share.
-    ChunkCache => [];
+    CHUNK_CACHE => [];
     /// `Log::served`: the logs that served from the data directory.
-    ServedLogs => [];
+    SERVED_LOGS => [];
     /// `DiskStore::begin`: work of a run before it takes events.
-    RunBegin => [ActiveFile, Segments, DroppedRanges, Watermark];
+    RUN_BEGIN => [ACTIVE_FILE, SEGMENTS, DROPPED_RANGES, WATERMARK];
     /// `DiskStore::active`: the file that grows.
-    ActiveFile => [Segments, UnsyncedFiles, ReadOnly, Watermark];
+    ACTIVE_FILE => [SEGMENTS, UNSYNCED_FILES, READ_ONLY, WATERMARK];
     /// `DiskStore::segments`: the position of each record.
-    Segments => [];
+    SEGMENTS => [];
     /// `DiskStore::unsynced`: files to be synced.
-    UnsyncedFiles => [];
+    UNSYNCED_FILES => [];
     /// `DiskStore::refused`: error of the last append.
-    RefusedAppend => [];
+    REFUSED_APPEND => [];
     /// `DiskStore::read_only`: the error that made the store read-only.
-    ReadOnly => [];
+    READ_ONLY => [];
     /// `DiskStore::dropped`: ranges of offsets without a file.
-    DroppedRanges => [];
+    DROPPED_RANGES => [];
     /// `DiskStore::watermark`: the file with the end of the written log.
-    Watermark => [];
+    WATERMARK => [];
     /// `MemoryStore::entries`.
-    MemoryEntries => [];
+    MEMORY_ENTRIES => [];
 
     /// `Subscribers::shards`: the shards that are told of new entries.
-    Shards => [];
+    SHARDS => [];
     /// `Subscribers::lists`: connections by subscription.
-    Subscribers => [ConnectionHandle];
+    SUBSCRIBERS => [CONNECTION_HANDLE];
     /// `Subscribers::stirred`: subscriptions that came or went.
-    InterestChanges => [];
+    INTEREST_CHANGES => [];
     /// `ConnectionHandle::waiting`: what is left for one connection.
-    ConnectionHandle => [];
+    CONNECTION_HANDLE => [];
 
     /// `Mailbox::inbox`: messages of other threads to a shard.
-    ShardMailbox => [];
+    SHARD_MAILBOX => [];
     /// `DiskReaders::queue`: pages to be read from the store.
-    ReadQueue => [];
+    READ_QUEUE => [];
     /// `Backpressure::waiting`: wakers of streams whose socket is full.
-    SocketWaiters => [];
+    SOCKET_WAITERS => [];
     /// `StreamHandoff`: a stream on its way from its route to its shard.
-    StreamHandoff => [];
+    STREAM_HANDOFF => [];
     /// The response that a shard gives hyper with a connection.
-    EarlyResponse => [];
+    EARLY_RESPONSE => [];
 
     /// `Publisher::broker`: none once the hub takes no more publishes.
-    Broker => [];
+    BROKER => [];
     /// `HubInner::tls`: the certificate of new connections.
-    Certificate => [];
+    CERTIFICATE => [];
     /// `HubInner::close`: the last step of shutdown.
-    Close => [];
+    CLOSE => [];
 
     /// `Authorizer::rules`: the `[auth]` that is in force.
-    AuthPolicy => [];
+    AUTH_POLICY => [];
     /// `Revocations::active`.
-    Revocations => [];
+    REVOCATIONS => [];
     /// `Revocations::journal`: the file of revocations.
-    RevocationJournal => [];
+    REVOCATION_JOURNAL => [];
     /// `Tickets`.
-    Tickets => [];
+    TICKETS => [];
     /// `Jwks::cached`: the keys of the identity provider.
-    ProviderKeys => [];
+    PROVIDER_KEYS => [];
     /// `HookClient::state`: answers of the hook, and questions under way.
-    HookAnswers => [];
+    HOOK_ANSWERS => [];
     /// `limits::ConnectionLimits`: streams by user, or by address.
-    StreamCounts => [];
+    STREAM_COUNTS => [];
     /// `RateLimiter::counted` of publishers.
-    PublishRates => [];
+    PUBLISH_RATES => [];
     /// `RateLimiter::counted` of streams.
-    StreamRates => [];
+    STREAM_RATES => [];
 
     /// `broker::redis::SyncState`: the state of this node's copy of the log in Redis.
-    RedisSyncState => [];
+    REDIS_SYNC_STATE => [];
     /// `broker::redis::TableReplica`: this node's copy of a shared table.
-    RedisTable => [];
+    REDIS_TABLE => [];
     /// `broker::redis::capture::CaptureBuffer`: messages to be captured.
-    CaptureBuffer => [];
+    CAPTURE_BUFFER => [];
     /// `broker::redis::ConnectionPool::idle`: open connections.
-    RedisIdle => [];
+    REDIS_IDLE => [];
     /// `broker::redis::Connector::nodes`: hosts of a cluster.
-    RedisHosts => [];
-}
-
-impl Lock {
-    /// Whether a thread that holds this lock may take `other`.
-    #[cfg(debug_assertions)]
-    pub(super) fn allows(self, other: Self) -> bool {
-        self.inner().contains(&other)
-    }
+    REDIS_HOSTS => [];
 }
 
 #[cfg(test)]
