@@ -1,4 +1,4 @@
-//! Every credential on every route: which status each gets, and that refusals do not publish_as_backend a forger anything.
+//! Every credential on every route: which status each gets, and that refusals tell a forger nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, TempDirectory};
+use tidings_testkit::{HttpResponse, TempDirectory, in_parallel};
 
 use crate::{
     hub::TestHub,
@@ -105,21 +105,19 @@ fn check(side: TokenKeys) {
     let bait = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = TempDirectory::create();
     let hub = hub(side, &directory, &provider);
-    let seed =
-        hub.ask(KEY, "POST", "/api/v1/events/user.u", "before").assert_status(200).json()["id"].clone();
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", SEED).assert_status(200);
-    for revoked in [json!({"user": "gone"}), json!({"jti": "gone"})] {
-        hub.ask(KEY, "POST", "/api/v1/revocations", revoked.to_string()).assert_status(204);
+    let seed = hub.publish_as_backend("user.u", "before");
+    hub.publish_as_backend("user.u", SEED);
+    for subject in [json!({"user": "gone"}), json!({"jti": "gone"})] {
+        hub.revoke(&subject).assert_status(204);
     }
-    let hub = AuthTarget { hub, seed: seed.as_str().unwrap().to_owned() };
+    let hub = AuthTarget { hub, seed };
 
     let bodies = send_bad_credentials(side, &hub, &format!("http://{}/jwks", bait.local_addr().unwrap()));
-    assert_eq!(bodies.len(), 1, "a forger can publish_as_backend refusals apart: {bodies:?}");
+    assert_eq!(bodies.len(), 1, "a forger can tell refusals apart: {bodies:?}");
     for route in &ROUTES {
         // A head over its limit is refused before the hub looks for credentials.
-        let answer =
-            hub.ask(route, &ShownCredential::Bearer(side.token(json!({"more": "x".repeat(100 << 10)}))));
-        answer.assert_problem(431, "head_too_large");
+        let large = ShownCredential::Bearer(side.token(json!({"more": "x".repeat(100 << 10)})));
+        hub.request(route, &large).assert_problem(431, "head_too_large");
     }
     assert_no_effect(side, &hub);
     bait.set_nonblocking(true).unwrap();
@@ -139,7 +137,7 @@ fn hub(side: TokenKeys, directory: &TempDirectory, provider: &JwksProvider) -> T
     };
     directory.write("tidings.toml", &settings(&lines_of_key("old", REMOVED_KEY)));
     let mut hub = TestHub::in_memory_in(directory, &[]);
-    hub.ask(REMOVED_KEY, "GET", "/metrics", "").assert_status(200);
+    hub.get_as(REMOVED_KEY, "/metrics").assert_status(200);
     directory.write("tidings.toml", &settings(""));
     reload(&mut hub);
     hub
@@ -148,53 +146,52 @@ fn hub(side: TokenKeys, directory: &TempDirectory, provider: &JwksProvider) -> T
 /// Sends every bad credential to every route; returns the bodies of the refusals that a forger can provoke.
 fn send_bad_credentials(side: TokenKeys, hub: &AuthTarget, bait: &str) -> HashSet<Vec<u8>> {
     let mut bodies = HashSet::new();
+    let bearer = |(name, token)| (name, ShownCredential::Bearer(token), "bad_credentials");
+    let tickets = [
+        ("ticket that is none", "ti_nonsense".to_owned()),
+        ("ticket that is empty", String::new()),
+        ("ticket that is spent", spent_ticket(hub)),
+    ];
     let rows = bad_tokens(side, bait)
         .into_iter()
         .chain(malformed_tokens(side))
-        .map(|(name, token)| (name, ShownCredential::Bearer(token), "bad_credentials"))
-        .chain(bad_api_keys().map(|(name, key)| (name, ShownCredential::Bearer(key), "bad_credentials")))
-        .chain([
-            ("ticket that is none", ShownCredential::Ticket("ti_nonsense".to_owned()), "bad_credentials"),
-            ("ticket that is empty", ShownCredential::Ticket(String::new()), "bad_credentials"),
-            ("ticket that is spent", ShownCredential::Ticket(spent_ticket(hub)), "bad_credentials"),
-        ])
+        .chain(bad_api_keys())
+        .map(bearer)
+        .chain(tickets.map(|(name, ticket)| (name, ShownCredential::Ticket(ticket), "bad_credentials")))
         .chain(outdated_tokens(side).map(|(name, token, code)| (name, ShownCredential::Bearer(token), code)));
     let mut heads: HashMap<&str, HashSet<Vec<(String, String)>>> = HashMap::new();
     let rows: Vec<_> = rows.collect();
     // A token of an unknown key waits for the next fetch. At most 64 may wait; these are fewer.
     for rows in rows.chunks(4) {
-        let asked = rows.iter().flat_map(|row| ROUTES.iter().map(move |route| (row, route)));
-        let answers: Vec<_> = std::thread::scope(|scope| {
-            let asking: Vec<_> =
-                asked.map(|(row, route)| (row, route, scope.spawn(move || hub.ask(route, &row.1)))).collect();
-            asking.into_iter().map(|(row, route, thread)| (row, route, thread.join().unwrap())).collect()
-        });
-        for ((name, _, code), route, answer) in answers {
-            let told = answer.text();
-            assert_eq!(answer.head.status, 401, "{side:?}, {name}, {}: {told}", route.name);
-            assert_eq!(answer.json()["code"], *code, "{side:?}, {name}, {}: {told}", route.name);
-            assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
-            answer.assert_problem(401, code);
-            assert!(!told.contains(SEED));
+        let requests = rows.iter().flat_map(|row| ROUTES.iter().map(move |route| (row, route)));
+        let responses = in_parallel(requests, |(row, route)| (row, route, hub.request(route, &row.1)));
+        for ((name, _, code), route, response) in responses {
+            let text = response.text();
+            assert_eq!(response.head.status, 401, "{side:?}, {name}, {}: {text}", route.name);
+            assert_eq!(response.json()["code"], *code, "{side:?}, {name}, {}: {text}", route.name);
+            assert_eq!(response.head.header("www-authenticate"), Some("Bearer"));
+            response.assert_problem(401, code);
+            assert!(!text.contains(SEED));
+
             if *code == "bad_credentials" {
-                let mut head = answer.head.headers.clone();
+                let mut head = response.head.headers.clone();
                 head.retain(|(name, _)| name != "date");
                 heads.entry(route.name).or_default().insert(head);
-                bodies.insert(answer.body);
+                bodies.insert(response.body);
             }
         }
     }
     for (route, heads) in heads {
-        assert_eq!(heads.len(), 1, "a forger can publish_as_backend heads apart: {route}, {heads:?}");
+        assert_eq!(heads.len(), 1, "a forger can tell heads apart: {route}, {heads:?}");
     }
     for route in &ROUTES {
-        let answer = hub.ask(route, &ShownCredential::Nothing);
-        assert_eq!(answer.head.status, route.statuses[0], "{}: {}", route.name, answer.text());
-        if answer.head.status == 401 {
-            answer.assert_problem(401, "credentials_missing");
-            assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
+        let response = hub.request(route, &ShownCredential::Nothing);
+        assert_eq!(response.head.status, route.statuses[0], "{}: {}", route.name, response.text());
+        if response.head.status == 401 {
+            response.assert_problem(401, "credentials_missing");
+            assert_eq!(response.head.header("www-authenticate"), Some("Bearer"));
         } else {
-            assert_eq!(answer.json(), json!({"channels": []}));
+            assert_eq!(response.json(), json!({"channels": []}));
         }
     }
     bodies
@@ -202,13 +199,10 @@ fn send_bad_credentials(side: TokenKeys, hub: &AuthTarget, bait: &str) -> HashSe
 
 /// Asserts that refused requests had no effect.
 fn assert_no_effect(side: TokenKeys, hub: &AuthTarget) {
-    let events = hub.hub.ask(KEY, "GET", "/api/v1/channels/user.u/events", "").assert_status(200).json();
-    let events: Vec<&str> =
-        events["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap()).collect();
-    assert_eq!(events, ["before", SEED]);
+    assert_eq!(hub.hub.history("user.u"), ["before", SEED]);
     let victims = side.token(json!({"sub": "victim"}));
-    hub.hub.ask(&victims, "GET", "/api/v1/channels/user.victim/events", "").assert_status(200);
-    let metrics = hub.hub.ask(KEY, "GET", "/metrics", "").assert_status(200).text();
+    hub.hub.get_as(&victims, "/api/v1/channels/user.victim/events").assert_status(200);
+    let metrics = hub.hub.get_as(KEY, "/metrics").assert_status(200).text();
     assert!(metrics.contains("tidings_streams_open 0\n"), "{metrics}");
 }
 
@@ -217,25 +211,20 @@ fn send_good_credentials(side: TokenKeys, hub: &AuthTarget) {
     let token = side.token(json!({}));
     let of_many = side.token(json!({"aud": ["other", "hub"], "nbf": now(), "exp": now() + 86_000}));
     for route in &ROUTES {
-        let ticket = hub
-            .hub
-            .ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
-            .assert_status(201)
-            .json();
-        let ticket = ticket["ticket"].as_str().unwrap().to_owned();
+        let ticket = hub.hub.ticket(KEY, &["user.u"]);
         for (name, shown, status) in [
             ("token", ShownCredential::Bearer(token.clone()), route.statuses[1]),
             ("token with a list of audiences", ShownCredential::Bearer(of_many.clone()), route.statuses[1]),
             ("API key", ShownCredential::Bearer(KEY.to_owned()), route.statuses[2]),
             ("ticket", ShownCredential::Ticket(ticket), route.statuses[3]),
         ] {
-            let answer = hub.ask(route, &shown);
-            let told = answer.text();
-            assert_eq!(answer.head.status, status, "{side:?}, {name}, {}: {told}", route.name);
+            let response = hub.request(route, &shown);
+            let text = response.text();
+            assert_eq!(response.head.status, status, "{side:?}, {name}, {}: {text}", route.name);
             if status == 403 {
-                assert_eq!(answer.assert_problem(403, "access_denied").json()["detail"], "Access denied");
+                response.assert_access_denied();
             } else if route.name.starts_with("replay") || route.name == "history" {
-                assert!(told.contains(SEED), "{told}");
+                assert!(text.contains(SEED), "{text}");
             }
         }
     }
@@ -416,10 +405,8 @@ fn outdated_tokens(side: TokenKeys) -> impl Iterator<Item = (&'static str, Strin
 }
 
 fn spent_ticket(hub: &AuthTarget) -> String {
-    let ticket =
-        hub.hub.ask(KEY, "POST", "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
-    let ticket = ticket["ticket"].as_str().unwrap().to_owned();
-    assert_eq!(hub.ask(&ROUTES[0], &ShownCredential::Ticket(ticket.clone())).head.status, 200);
+    let ticket = hub.hub.ticket(KEY, &["user.u"]);
+    assert_eq!(hub.request(&ROUTES[0], &ShownCredential::Ticket(ticket.clone())).head.status, 200);
     ticket
 }
 
@@ -461,11 +448,8 @@ impl TokenKeys {
 /// Sends one credential to every route; each response comes with the route's name.
 pub(crate) fn on_every_route(hub: &TestHub, credential: &str) -> Vec<(&'static str, HttpResponse)> {
     let shown = ShownCredential::Bearer(credential.to_owned());
-    let ask = |route: &Route| {
-        let (path, headers) = route.request("", &shown);
-        (route.name, answer(hub, route, &path, &headers))
-    };
-    ROUTES.iter().map(ask).collect()
+    let send = |route: &Route| (route.name, send_request(hub, route, "", &shown));
+    ROUTES.iter().map(send).collect()
 }
 
 /// A hub under test, and an event id to resume after.
@@ -475,37 +459,29 @@ struct AuthTarget {
 }
 
 impl AuthTarget {
-    fn ask(&self, route: &Route, shown: &ShownCredential) -> HttpResponse {
-        let (path, headers) = route.request(&self.seed, shown);
-        answer(&self.hub, route, &path, &headers)
+    fn request(&self, route: &Route, shown: &ShownCredential) -> HttpResponse {
+        send_request(&self.hub, route, &self.seed, shown)
     }
 }
 
-impl Route {
-    /// Path and headers, with the credential in one of them.
-    fn request(&self, id: &str, shown: &ShownCredential) -> (String, Vec<(&'static str, String)>) {
-        let mut headers = Vec::new();
-        let mut path = self.path.to_owned();
-        match shown {
-            ShownCredential::Nothing => {}
-            ShownCredential::Bearer(credential) => headers.push(bearer(credential)),
-            ShownCredential::Ticket(ticket) => {
-                path += if path.contains('?') { "&" } else { "?" };
-                path += &format!("ticket={ticket}");
-            }
+/// Sends a request, with the credential in a header or the query, and with `id` if the route resumes.
+/// Of a stream it reads the first chunk, or through the seed event if the route replays it.
+fn send_request(hub: &TestHub, route: &Route, id: &str, shown: &ShownCredential) -> HttpResponse {
+    let mut headers = Vec::new();
+    let mut path = route.path.to_owned();
+    match shown {
+        ShownCredential::Nothing => {}
+        ShownCredential::Bearer(credential) => headers.push(bearer(credential)),
+        ShownCredential::Ticket(ticket) => {
+            path += if path.contains('?') { "&" } else { "?" };
+            path += &format!("ticket={ticket}");
         }
-        if self.is_resuming {
-            headers.push(("Last-Event-ID", id.to_owned()));
-        }
-        (path, headers)
     }
-}
-
-/// Sends a request. Of a stream it reads the first chunk, or through the seed event if the route replays it.
-fn answer(hub: &TestHub, route: &Route, path: &str, headers: &[(&str, String)]) -> HttpResponse {
+    if route.is_resuming {
+        headers.push(("Last-Event-ID", id.to_owned()));
+    }
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request(route.method, path, &headers, route.body.as_bytes()));
+    let mut connection = hub.send_request(route.method, &path, &headers, route.body.as_bytes());
     let head = connection.read_head();
     let mut body = Vec::new();
     if head.header("content-type") == Some("text/event-stream; charset=utf-8") {

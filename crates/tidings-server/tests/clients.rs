@@ -8,11 +8,11 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
-use tidings_testkit::{DEADLINE, HttpResponse, SseReader, with_position};
+use tidings_testkit::{DEADLINE, HttpConnection, HttpResponse, SseReader, with_position};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::hub::TestHub;
-use crate::tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, now, reload};
+use crate::tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, merged, now, reload};
 
 /// Milliseconds since 1970.
 pub(crate) fn now_millis() -> u64 {
@@ -29,11 +29,9 @@ pub(crate) fn token_for(user: &str, subscribe: &[&str]) -> String {
     token_with(user, &json!({"tidings": {"subscribe": subscribe}}))
 }
 
-/// A token of a user with these additional claims.
-pub(crate) fn token_with(user: &str, more: &Value) -> String {
-    let mut all = claims(user);
-    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    hs256(&all)
+/// A token of a user with these claims in place of the usual ones; null removes one.
+pub(crate) fn token_with(user: &str, changes: &Value) -> String {
+    hs256(&merged(claims(user), changes.clone()))
 }
 
 /// The API key with this number, and its lines in a settings file.
@@ -46,16 +44,6 @@ pub(crate) fn api_key(number: usize, lines: &str) -> (String, String) {
 
 impl TestHub {
     /// Sends a request with `Authorization: Bearer`.
-    pub(crate) fn ask(
-        &self,
-        credential: &str,
-        method: &str,
-        path: &str,
-        body: impl AsRef<[u8]>,
-    ) -> HttpResponse {
-        self.request_as(method, path, credential, &[], body.as_ref())
-    }
-
     pub(crate) fn request_as(
         &self,
         method: &str,
@@ -64,16 +52,28 @@ impl TestHub {
         more: &[(&str, &str)],
         body: &[u8],
     ) -> HttpResponse {
+        self.send_as(method, path, credential, more, body).read_response()
+    }
+
+    /// As [`TestHub::request_as`], and leaves the response to be read.
+    pub(crate) fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        credential: &str,
+        more: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpConnection {
         let (name, value) = bearer(credential);
-        self.request(method, path, &[&[(name, value.as_str())], more].concat(), body)
+        self.send_request(method, path, &[&[(name, value.as_str())], more].concat(), body)
     }
 
     pub(crate) fn get_as(&self, credential: &str, path: &str) -> HttpResponse {
-        self.ask(credential, "GET", path, b"")
+        self.request_as("GET", path, credential, &[], b"")
     }
 
     pub(crate) fn post_as(&self, credential: &str, path: &str, body: impl AsRef<[u8]>) -> HttpResponse {
-        self.ask(credential, "POST", path, body)
+        self.request_as("POST", path, credential, &[], body.as_ref())
     }
 
     /// Publishes to a channel with the API key that has all rights, and returns the id.
@@ -93,6 +93,32 @@ impl TestHub {
     pub(crate) fn resume_as(&self, credential: &str, path: &str, id: &str) -> SseReader {
         let (name, value) = bearer(credential);
         self.subscribe_with(path, &[(name, &value), ("Last-Event-ID", id)])
+    }
+
+    /// Requests a ticket for these channels.
+    pub(crate) fn request_ticket(&self, credential: &str, channels: &[&str]) -> HttpResponse {
+        self.post_as(credential, "/api/v1/tickets", json!({"channels": channels}).to_string())
+    }
+
+    /// Returns a ticket for these channels.
+    #[track_caller]
+    pub(crate) fn ticket(&self, credential: &str, channels: &[&str]) -> String {
+        let response = self.request_ticket(credential, channels);
+        response.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
+    }
+
+    /// Requests a revocation with the API key that has all rights.
+    pub(crate) fn revoke(&self, subject: &Value) -> HttpResponse {
+        self.post_as(KEY, "/api/v1/revocations", subject.to_string())
+    }
+
+    /// Returns the data of the newest stored events of a channel, oldest first.
+    #[track_caller]
+    pub(crate) fn history(&self, channel: &str) -> Vec<String> {
+        let response = self.get_as(KEY, &format!("/api/v1/channels/{channel}/events"));
+        let page = response.assert_status(200).json();
+        let events = page["events"].as_array().unwrap().iter();
+        events.map(|event| event["data"].as_str().unwrap().to_owned()).collect()
     }
 
     /// As [`TestHub::metric`], of a hub with `[auth]`.
@@ -186,9 +212,43 @@ impl Http2 {
     }
 }
 
-impl Http2Reader {
+/// An open stream of either version of HTTP.
+pub(crate) trait EventReader {
     /// Returns the next event, or `None` at the end of the stream, which must be a regular one.
-    pub(crate) fn next(&mut self) -> Option<MessageEvent> {
+    fn next(&mut self) -> Option<MessageEvent>;
+
+    fn last_event_id(&self) -> String;
+
+    #[track_caller]
+    fn data(&mut self) -> String {
+        self.next().expect("the stream ended without a further event").data
+    }
+
+    /// Asserts that the hub ends the stream next, for this reason.
+    #[track_caller]
+    fn assert_end(&mut self, reason: &str, reconnect: bool) {
+        let end = self.next().expect("the stream ended without a reason");
+        let data: Value = serde_json::from_str(&end.data).unwrap();
+        assert_eq!(
+            (end.name.as_str(), data),
+            ("tidings.end", json!({"reason": reason, "reconnect": reconnect}))
+        );
+        assert_eq!(self.next(), None);
+    }
+}
+
+impl EventReader for SseReader {
+    fn next(&mut self) -> Option<MessageEvent> {
+        self.next_event()
+    }
+
+    fn last_event_id(&self) -> String {
+        Self::last_event_id(self).to_owned()
+    }
+}
+
+impl EventReader for Http2Reader {
+    fn next(&mut self) -> Option<MessageEvent> {
         while self.events.is_empty() {
             let frame = self.runtime.block_on(async { timeout(DEADLINE, self.body.frame()).await.unwrap() });
             let bytes = frame?.unwrap().into_data().unwrap();
@@ -202,23 +262,33 @@ impl Http2Reader {
         self.events.pop_front()
     }
 
-    #[track_caller]
-    pub(crate) fn data(&mut self) -> String {
-        self.next().unwrap().data
-    }
-
-    pub(crate) fn last_event_id(&self) -> String {
+    fn last_event_id(&self) -> String {
         self.parser.last_event_id().to_owned()
     }
+}
 
-    #[track_caller]
-    pub(crate) fn assert_end(&mut self, reason: &str, reconnect: bool) {
-        let end = self.next().unwrap();
-        let json: Value = serde_json::from_str(&end.data).unwrap();
-        assert_eq!(
-            (end.name.as_str(), json),
-            ("tidings.end", json!({"reason": reason, "reconnect": reconnect}))
-        );
-        assert_eq!(self.next(), None);
+/// Opens streams by one version of HTTP.
+pub(crate) enum StreamClient<'h> {
+    Http1(&'h TestHub),
+    Http2(Http2),
+}
+
+impl StreamClient<'_> {
+    /// Opens a stream; the error is the status of a refusal.
+    pub(crate) fn open(
+        &mut self,
+        path: &str,
+        credential: &str,
+        last_id: Option<&str>,
+    ) -> Result<Box<dyn EventReader>, u16> {
+        match self {
+            Self::Http1(hub) => {
+                let headers: Vec<_> = last_id.map(|id| ("Last-Event-ID", id)).into_iter().collect();
+                let connection = hub.send_as("GET", &with_position(path), credential, &headers, b"");
+                let reader = SseReader::from_response(connection);
+                if reader.head.status == 200 { Ok(Box::new(reader)) } else { Err(reader.head.status) }
+            }
+            Self::Http2(connection) => Ok(Box::new(connection.open(path, credential, last_id)?)),
+        }
     }
 }

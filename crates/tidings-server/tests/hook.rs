@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 use tidings_testkit::{HttpConnection, StubRequest, eventually};
 
 use crate::{
-    clients::{Http2, token_for, token_with},
+    clients::{EventReader as _, Http2, token_for, token_with},
     hook_backend::{ALLOW, DENY, HookBackend, HookReply},
     hub::TestHub,
-    tokens::{KEY, SECRET, bearer, protected, protected_with, token},
+    tokens::{KEY, SECRET, hub_with_secret, protected_with, token, with_secret},
 };
 
 const OWN: &str = "/api/v1/events/user.u";
-const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+const HISTORY: &str = "/api/v1/channels/user.u/events";
 
 /// A hub that asks this backend; `lines` come before the other sections of `[auth]`.
 fn hub_with_hook(backend: &HookBackend, lines: &str) -> TestHub {
     let anyone = "[auth.anonymous]\nsubscribe = [\"open.**\"]";
-    protected(&format!("secret = {SECRET:?}\n{}{lines}\n{anyone}", backend.setting_line()))
+    hub_with_secret(&format!("{}{lines}\n{anyone}", backend.setting_line()))
 }
 
 /// No answer is cached, and the timeout is short.
@@ -49,27 +49,25 @@ fn hook_gets_principal_action_and_channel() {
     assert_eq!(body, "{\"principal\":{\"user\":\"u\"},\"action\":\"subscribe\",\"channel\":\"user.u\"}");
     backend.take_requests();
 
-    hub.subscribe("/api/v1/events/open.a").position();
+    hub.open_stream("/api/v1/events/open.a");
     assert_eq!(backend.take_bodies(), [access_request(&Value::Null, "subscribe", "open.a")]);
-    hub.subscribe("/api/v1/events/open.*").position();
+    hub.open_stream("/api/v1/events/open.*");
     assert_eq!(backend.take_bodies(), [pattern(&Value::Null, "open.*")]);
     hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
         .position();
-    // The requests are concurrent, so they come in any order.
-    let mut questions = backend.take_bodies();
-    questions.sort_by_key(|access_request| access_request["channel"].to_string());
-    assert_eq!(questions, [access_request(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]);
+    assert_eq!(
+        backend.take_bodies_by_channel(),
+        [access_request(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]
+    );
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
-    hub.get_as(&token("u"), "/api/v1/channels/user.u/events").assert_status(200);
+    hub.get_as(&token("u"), HISTORY).assert_status(200);
     assert_eq!(backend.take_bodies(), vec![access_request(&user, "subscribe", "user.u"); 2]);
     hub.post_as(&writer(), "/api/v1/events/chat.1", "x").assert_status(200);
     assert_eq!(backend.take_bodies(), [access_request(&user, "publish", "chat.1")]);
     let odd = "ü\"\\ .*";
     hub.get_as(&token_for(odd, &["a"]), "/api/v1/channels/a/events").assert_status(200);
     assert_eq!(backend.take_bodies(), [access_request(&json!({"user": odd}), "subscribe", "a")]);
-    let ticket =
-        hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}").assert_status(201).json();
-    hub.subscribe(&format!("{OWN}?ticket={}", ticket["ticket"].as_str().unwrap())).position();
+    hub.open_stream(&format!("{OWN}?ticket={}", hub.ticket(&token("u"), &["user.u"])));
     // Once when the ticket is made, once when it is used.
     assert_eq!(backend.take_bodies(), vec![access_request(&user, "subscribe", "user.u"); 2]);
 }
@@ -83,13 +81,10 @@ fn hook_is_asked_about_every_channel_of_a_batch_once() {
         {"channels": ["chat.1"], "data": "b"},
         {"channels": ["chat.3", "chat.1"], "data": "c"},
     ]);
-    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
-        .assert_status(200);
-    let mut asked = backend.take_bodies();
-    asked.sort_by_key(|access_request| access_request["channel"].to_string());
+    hub.post_as(&writer(), "/api/v1/publish", batch.to_string()).assert_status(200);
     let expected = ["chat.1", "chat.2", "chat.3"]
         .map(|channel| access_request(&json!({"user": "u"}), "publish", channel));
-    assert_eq!(asked, expected);
+    assert_eq!(backend.take_bodies_by_channel(), expected);
 }
 
 #[test]
@@ -101,14 +96,13 @@ fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
     hub.get("/api/v1/events/user.u").assert_problem(401, "credentials_missing");
     hub.post_as(&writer(), "/api/v1/events/other", "x").assert_access_denied();
     let batch = json!([{"channels": ["chat.1"], "data": "a"}, {"channels": ["other"], "data": "b"}]);
-    hub.request_as("POST", "/api/v1/publish", &writer(), &JSON, batch.to_string().as_bytes())
-        .assert_access_denied();
+    hub.post_as(&writer(), "/api/v1/publish", batch.to_string()).assert_access_denied();
     hub.get_as(&token("u"), "/api/v1/events/$sys").assert_problem(403, "reserved_channel");
     hub.get_as("nonsense", OWN).assert_problem(401, "bad_credentials");
     let mut reader = hub.subscribe_as(KEY, OWN);
     hub.publish_as_backend("user.u", "by a key");
     assert_eq!(reader.data(), "by a key");
-    hub.get_as(KEY, "/api/v1/channels/user.u/events").assert_status(200);
+    hub.get_as(KEY, HISTORY).assert_status(200);
     hub.get("/healthz").assert_status(200);
     assert_eq!(backend.request_count(), 0);
     // The hook would have denied the request.
@@ -120,7 +114,7 @@ fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
 fn malformed_answer_of_the_hook_is_logged_for_the_operator() {
     let backend = HookBackend::start(HookReply::Status(200, "{\"allow\":\"sesame\"}"));
     let mut hub = hub_with_hook(&backend, UNCACHED);
-    let read = |hub: &TestHub| hub.get_as(&token("u"), "/api/v1/channels/user.u/events");
+    let read = |hub: &TestHub| hub.get_as(&token("u"), HISTORY);
     for (reply, reason) in [
         (HookReply::Status(200, "{\"allow\":\"sesame\"}"), "status 200 with another body; send 200 with"),
         (HookReply::Status(404, ""), "status 404; send 200 with"),
@@ -180,44 +174,41 @@ fn only_allow_true_allows_and_a_missing_answer_gives_503() {
     for (reply, expected) in cases {
         backend.set_reply(reply.clone());
         let before = backend.request_count();
-        for answer in [
-            hub.get_as(&token("u"), "/api/v1/channels/user.u/events"),
-            hub.post_as(&writer(), "/api/v1/events/chat.1", "x"),
-        ] {
+        for response in
+            [hub.get_as(&token("u"), HISTORY), hub.post_as(&writer(), "/api/v1/events/chat.1", "x")]
+        {
             let Some((status, code)) = expected else {
-                answer.assert_status(200);
+                response.assert_status(200);
                 continue;
             };
-            answer.assert_problem(status, code);
+            response.assert_problem(status, code);
             if status == 503 {
-                assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+                assert!(response.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
                 // The response reveals neither the address nor the answer of the backend.
-                let text = answer.text();
+                let text = response.text();
                 assert!(!text.contains("127.0.0.1") && !text.contains("allow?"), "{text}");
             } else {
-                answer.assert_access_denied();
+                response.assert_access_denied();
             }
         }
-        let asked = backend.request_count() - before;
+        let requests = backend.request_count() - before;
         // The hub may retry once when the backend closed the connection.
-        assert!(asked == 2 || reply == HookReply::Close, "{reply:?}: {asked}");
+        assert!(requests == 2 || reply == HookReply::Close, "{reply:?}: {requests}");
         if let Some((status, code)) = expected {
             hub.get_as(&token("u"), OWN).assert_problem(status, code);
-            hub.post_as(&token("u"), "/api/v1/tickets", "{\"channels\":[\"user.u\"]}")
-                .assert_problem(status, code);
+            hub.request_ticket(&token("u"), &["user.u"]).assert_problem(status, code);
         }
     }
     assert_eq!(other.request_count(), 0);
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
-    let page = hub.get_as(KEY, "/api/v1/channels/chat.1/events").json();
-    assert_eq!(page["events"].as_array().unwrap().len(), 2, "{page}");
+    assert_eq!(hub.history("chat.1"), ["x", "x"]);
     assert!(hub.counter("tidings_hook_failures_total") > 0.0);
 }
 
 #[test]
 fn unreachable_hook_gives_503_and_api_keys_are_served() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let hub = protected(&format!("secret = {SECRET:?}\nhook = \"http://{free}/\""));
+    let hub = hub_with_secret(&format!("hook = \"http://{free}/\""));
     hub.get_as(&token("u"), OWN).assert_problem(503, "hook_unavailable");
     hub.get("/readyz").assert_status(200);
     let mut reader = hub.subscribe_as(KEY, OWN);
@@ -230,11 +221,8 @@ fn hundred_concurrent_requests_are_one_hook_request() {
     const CLIENTS: usize = 100;
     let backend = HookBackend::start(HookReply::Silence);
     let hub = hub_with_hook(&backend, "hook_timeout = \"20s\"");
-    let (name, value) = bearer(&token("u"));
-    let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(|_| hub.connect()).collect();
-    for connection in &mut connections {
-        connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
-    }
+    let send = |_| hub.send_as("GET", OWN, &token("u"), &[], b"");
+    let mut connections: Vec<HttpConnection> = (0..CLIENTS).map(send).collect();
     backend.wait_for_requests(1);
     for _ in 0..CLIENTS {
         hub.get("/healthz").assert_status(200);
@@ -251,8 +239,7 @@ fn hundred_concurrent_requests_are_one_hook_request() {
 fn answers_are_cached_for_their_ttl_and_failures_are_not() {
     let backend = HookBackend::start(HookReply::Status(500, ""));
     let hub = hub_with_hook(&backend, "hook_ttl = \"3s\"\nhook_timeout = \"500ms\"");
-    let path = "/api/v1/channels/user.u/events";
-    let status = |credential: &str| hub.get_as(credential, path).head.status;
+    let status = |credential: &str| hub.get_as(credential, HISTORY).head.status;
     let u = token("u");
     assert_eq!((status(&u), status(&u)), (503, 503));
     assert_eq!(backend.take_bodies().len(), 2);
@@ -292,12 +279,10 @@ fn later_denial_of_the_hook_ends_the_stream_as_revoked() {
     anonymous.assert_end("revoked", false);
     hub.publish_as_backend("user.u", "secret event");
     assert_eq!(of_key.data_of_next(2), ["before", "secret event"]);
-    let (name, value) = bearer(&token("u"));
-    let answer = hub.request("GET", OWN, &[(name, &value), ("Last-Event-ID", &id)], b"");
-    answer.assert_access_denied();
-    let asked = backend.take_bodies();
-    assert!(asked.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{asked:?}");
-    assert!(asked.contains(&access_request(&Value::Null, "subscribe", "open.a")), "{asked:?}");
+    hub.request_as("GET", OWN, &token("u"), &[("Last-Event-ID", &id)], b"").assert_access_denied();
+    let requests = backend.take_bodies();
+    assert!(requests.contains(&pattern(&json!({"user": "v"}), "user.v.**")), "{requests:?}");
+    assert!(requests.contains(&access_request(&Value::Null, "subscribe", "open.a")), "{requests:?}");
 }
 
 #[test]
@@ -326,15 +311,8 @@ fn stalled_hook_delays_only_the_clients_it_is_asked_about() {
     let mut open = hub.subscribe_as(&token("u"), OWN);
     let mut of_key = hub.subscribe_as(KEY, "/api/v1/events/user.**");
     backend.set_reply(HookReply::Silence);
-    let (name, value) = bearer(&token("v"));
-    let mut waiting: Vec<HttpConnection> = (0..150)
-        .map(|number| {
-            let mut connection = hub.connect();
-            let path = format!("/api/v1/events/user.v.{number}");
-            connection.send(hub.encode_request("GET", &path, &[(name, &value)], b""));
-            connection
-        })
-        .collect();
+    let send = |number| hub.send_as("GET", &format!("/api/v1/events/user.v.{number}"), &token("v"), &[], b"");
+    let mut waiting: Vec<HttpConnection> = (0..150).map(send).collect();
     // The hook has as many requests as may be sent at once.
     backend.wait_for_requests(64);
     for number in 0..50 {
@@ -353,9 +331,7 @@ fn stalled_hook_delays_only_the_clients_it_is_asked_about() {
 fn hub_shuts_down_in_time_while_the_hook_is_stalled() {
     let backend = HookBackend::start(HookReply::Silence);
     let hub = hub_with_hook(&backend, "hook_timeout = \"30s\"");
-    let (name, value) = bearer(&token("u"));
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request("GET", OWN, &[(name, &value)], b""));
+    let _connection = hub.send_as("GET", OWN, &token("u"), &[], b"");
     backend.wait_for_requests(1);
     let begun = std::time::Instant::now();
     hub.terminate();
@@ -365,17 +341,16 @@ fn hub_shuts_down_in_time_while_the_hook_is_stalled() {
 #[test]
 fn hook_is_reloaded_with_the_settings() {
     let (yes, no) = (HookBackend::start(ALLOW), HookBackend::start(DENY));
-    let lines = |backend: &HookBackend| {
-        format!("secret = {SECRET:?}\nhook_recheck = \"100ms\"\n{}", backend.setting_line())
-    };
-    let mut hub = protected(&lines(&yes));
+    let lines =
+        |backend: &HookBackend| with_secret(&format!("hook_recheck = \"100ms\"\n{}", backend.setting_line()));
+    let mut hub = protected_with(&lines(&yes), &[]);
     let mut reader = hub.subscribe_as(&token("u"), OWN);
     reader.position();
     hub.reload(&lines(&no));
     // Cached answers of the other hook are dropped with it.
     reader.assert_end("revoked", false);
     hub.get_as(&token("u"), OWN).assert_access_denied();
-    hub.reload(&format!("secret = {SECRET:?}"));
+    hub.reload(&with_secret(""));
     hub.subscribe_as(&token("u"), OWN).position();
 }
 
@@ -384,10 +359,9 @@ fn history_names_only_channels_that_the_hook_allows_and_all_to_api_keys() {
     let backend = HookBackend::start(ALLOW);
     let hub = hub_with_hook(&backend, UNCACHED);
     let event = json!({"channels": ["user.u", "user.u.a"], "data": "x"});
-    hub.request_as("POST", "/api/v1/publish", KEY, &JSON, event.to_string().as_bytes()).assert_status(200);
-    let path = "/api/v1/channels/user.u/events";
+    hub.post_as(KEY, "/api/v1/publish", event.to_string()).assert_status(200);
     let channels = |credential: &str| {
-        hub.get_as(credential, path).assert_status(200).json()["events"][0]["channels"].clone()
+        hub.get_as(credential, HISTORY).assert_status(200).json()["events"][0]["channels"].clone()
     };
     assert_eq!(channels(&token("u")), json!(["user.u"]));
     assert_eq!(channels(KEY), json!(["user.u", "user.u.a"]));
@@ -398,41 +372,35 @@ fn rights_that_end_during_a_hook_request_do_not_count() {
     let backend = HookBackend::start(HookReply::Silence);
     let hub = hub_with_hook(&backend, "hook_timeout = \"20s\"\nhook_ttl = \"0s\"");
     hub.publish_as_backend("user.u", "secret event");
-    let (name, value) = bearer(&token_with("u", &json!({"tidings": {"publish": ["user.u"]}})));
-    let mut connections: Vec<HttpConnection> = [
-        ("GET", "/api/v1/channels/user.u/events"),
-        ("GET", "/api/v1/events/user.u?history=all"),
-        ("POST", "/api/v1/events/user.u"),
-    ]
-    .into_iter()
-    .enumerate()
-    .map(|(number, (method, path))| {
-        let mut connection = hub.connect();
-        connection.send(hub.encode_request(method, path, &[(name, &value)], b"x"));
+    let token = token_with("u", &json!({"tidings": {"publish": ["user.u"]}}));
+    let connections = [
+        ("GET", HISTORY, 1),
+        ("GET", "/api/v1/events/user.u?history=all", 1),
         // A read is one hook request, a publish another.
-        backend.wait_for_requests(if number < 2 { 1 } else { 2 });
+        ("POST", OWN, 2),
+    ]
+    .map(|(method, path, hook_requests)| {
+        let connection = hub.send_as(method, path, &token, &[], b"x");
+        backend.wait_for_requests(hook_requests);
         connection
-    })
-    .collect();
-    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
+    });
+    hub.revoke(&json!({"user": "u"})).assert_status(204);
     backend.set_reply(ALLOW);
-    for connection in &mut connections {
-        let answer = connection.read_response();
-        answer.assert_problem(401, "revoked");
-        assert!(!answer.text().contains("secret event"));
+    for mut connection in connections {
+        let response = connection.read_response();
+        response.assert_problem(401, "revoked");
+        assert!(!response.text().contains("secret event"));
     }
-    let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
-    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(hub.history("user.u"), ["secret event"]);
 }
 
 #[test]
 fn denial_is_logged_with_its_reason_channel_and_principal() {
     let backend = HookBackend::start(DENY);
-    let lines = format!("secret = {SECRET:?}\n{}{UNCACHED}\n", backend.setting_line());
-    let mut hub = protected_with(&lines, &[("RUST_LOG", "tidings=debug")]);
+    let lines = format!("{}{UNCACHED}\n", backend.setting_line());
+    let mut hub = protected_with(&with_secret(&lines), &[("RUST_LOG", "tidings=debug")]);
     let token = writer();
-    let denied =
-        |by: &str| hub.get_as(KEY, "/metrics").metric(&format!("tidings_access_denied_total{{by=\"{by}\"}}"));
+    let denied = |by: &str| hub.counter(&format!("tidings_access_denied_total{{by=\"{by}\"}}"));
 
     hub.get_as(&token, "/api/v1/events?channel=chat.1&channel=user.v").assert_access_denied();
     hub.post_as(&token, "/api/v1/events/other", "x").assert_access_denied();

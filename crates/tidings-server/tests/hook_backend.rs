@@ -70,4 +70,11 @@ impl HookBackend {
     pub(crate) fn take_bodies(&self) -> Vec<Value> {
         self.take_requests().iter().map(|request| request.json()).collect()
     }
+
+    /// As [`HookBackend::take_bodies`], of concurrent requests, in the order of their channels.
+    pub(crate) fn take_bodies_by_channel(&self) -> Vec<Value> {
+        let mut bodies = self.take_bodies();
+        bodies.sort_by_key(|body| body["channel"].to_string());
+        bodies
+    }
 }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, StubReply, StubServer, TempDirectory, eventually};
+use tidings_testkit::{HttpResponse, StubReply, StubServer, TempDirectory, eventually, in_parallel};
 
 use crate::{
     auth_matrix::on_every_route,
     hub::{RunTidings, TestHub},
-    tokens::{KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, protected},
+    tokens::{KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, protected, sealed},
 };
 
 const FIRST: KeyPair = KeyPair("rsa");
@@ -28,7 +28,7 @@ fn token_of(pair: KeyPair, key_id: &str) -> String {
 }
 
 fn history(hub: &TestHub, token: &str) -> HttpResponse {
-    hub.ask(token, "GET", HISTORY, "")
+    hub.get_as(token, HISTORY)
 }
 
 #[test]
@@ -55,14 +55,9 @@ fn tokens_are_verified_with_the_key_of_their_key_id() {
     let unknown = ["encryption", "broken", "First", "unknown", "", "../first", "first\0"];
     let unknown = unknown.map(|name| token_of(SECOND, name)).into_iter();
     let unknown = unknown.chain(["unknown", "FIRST", "first "].map(|name| token_of(FIRST, name)));
-    std::thread::scope(|scope| {
-        for token in unknown {
-            let hub = &hub;
-            scope.spawn(move || {
-                history(hub, &token).assert_problem(401, "bad_credentials");
-            });
-        }
-    });
+    for response in in_parallel(unknown, |token| history(&hub, &token)) {
+        response.assert_problem(401, "bad_credentials");
+    }
     assert_eq!(provider.request_count(), 2);
 }
 
@@ -72,28 +67,17 @@ fn tokens_of_unknown_keys_wait_for_one_fetch_and_those_beyond_64_are_put_off() {
     let hub = hub(&provider);
     let good = token_of(FIRST, "first");
     history(&hub, &good).assert_status(200);
-    let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..100)
-            .map(|number| {
-                let hub = &hub;
-                scope.spawn(move || {
-                    // One constant signature: the test measures the hub.
-                    let header = header("RS256", json!({"kid": number.to_string()}));
-                    let token = crate::tokens::sealed(&header, &claims("u"), |_| vec![7; 256]);
-                    let answer = history(hub, &token);
-                    match answer.head.status {
-                        401 => answer.assert_problem(401, "bad_credentials"),
-                        _ => {
-                            let answer = answer.assert_problem(503, "keys_unavailable");
-                            assert!(answer.head.header("retry-after").is_some());
-                            answer
-                        }
-                    };
-                    answer.head.status
-                })
-            })
-            .collect();
-        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    let statuses = in_parallel(0..100, |number| {
+        // One constant signature: the test measures the hub.
+        let header = header("RS256", json!({"kid": number.to_string()}));
+        let response = history(&hub, &sealed(&header, &claims("u"), |_| vec![7; 256]));
+        if response.head.status == 401 {
+            response.assert_problem(401, "bad_credentials");
+        } else {
+            let head = &response.assert_problem(503, "keys_unavailable").head;
+            assert!(head.header("retry-after").is_some());
+        }
+        response.head.status
     });
     let refused = statuses.iter().filter(|status| **status == 401).count();
     assert!((1..=64).contains(&refused), "{refused} waited at once");
@@ -122,18 +106,18 @@ fn hub_without_keys_gives_503_on_every_route() {
 
 #[track_caller]
 fn assert_keys_unavailable(hub: &TestHub) {
-    for (route, answer) in on_every_route(hub, &token_of(FIRST, "first")) {
-        assert_eq!(answer.head.status, 503, "{route}: {}", answer.text());
-        answer.assert_problem(503, "keys_unavailable");
-        let wait: u64 = answer.head.header("retry-after").expect(route).parse().unwrap();
+    for (route, response) in on_every_route(hub, &token_of(FIRST, "first")) {
+        assert_eq!(response.head.status, 503, "{route}: {}", response.text());
+        response.assert_problem(503, "keys_unavailable");
+        let wait: u64 = response.head.header("retry-after").expect(route).parse().unwrap();
         assert!((1..=10).contains(&wait), "{route}: {wait}");
     }
 }
 
 /// Waits until a condition holds. It checks rarely and leaves the machine to other tests.
 #[track_caller]
-fn eventually_checked_rarely(what: &str, mut holds: impl FnMut() -> bool) {
-    eventually(what, || {
+fn eventually_checked_rarely(condition: &str, mut holds: impl FnMut() -> bool) {
+    eventually(condition, || {
         std::thread::sleep(Duration::from_millis(250));
         holds()
     });
@@ -176,9 +160,9 @@ fn late_keys_are_used() {
     provider.publish(&[FIRST.jwk("first")]);
     let token = token_of(FIRST, "first");
     eventually_checked_rarely("the late keys are taken", || {
-        let answer = history(&hub, &token);
-        assert!(matches!(answer.head.status, 200 | 503), "{}", answer.text());
-        answer.head.status == 200
+        let response = history(&hub, &token);
+        assert!(matches!(response.head.status, 200 | 503), "{}", response.text());
+        response.head.status == 200
     });
     assert_eq!(provider.request_count(), 2);
     assert!(begun.elapsed() >= Duration::from_secs(10), "fetched again after {:?}", begun.elapsed());
@@ -195,10 +179,9 @@ fn rotated_keys_are_used_and_end_streams() {
     history(&hub, &new).assert_status(200);
     assert_eq!(provider.request_count(), 2);
     stream.connection.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(stream.control_event("tidings.end").1, json!({"reason": "revoked", "reconnect": false}));
-    assert!(stream.next_event().is_none());
+    stream.assert_end("revoked", false);
     history(&hub, &old).assert_problem(401, "bad_credentials");
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").assert_status(200);
+    hub.publish_as_backend("user.u", "still here");
     assert_eq!(of_key.data(), "still here");
 }
 
@@ -211,15 +194,14 @@ fn keys_are_kept_after(status: &str, header: &str, body: &str) {
     provider.set_reply(status, header, body);
     let unknown = token_of(SECOND, "unknown");
     // This token waits for the fetch, which fails: a later one may bring its key.
-    let answer = history(&hub, &unknown);
-    answer.assert_problem(503, "keys_unavailable");
-    assert!(answer.head.header("retry-after").is_some());
+    let response = history(&hub, &unknown);
+    response.assert_problem(503, "keys_unavailable");
+    assert!(response.head.header("retry-after").is_some());
     assert_eq!(provider.request_count(), 2);
     history(&hub, &token).assert_status(200);
-    hub.ask(KEY, "POST", "/api/v1/events/user.u", "still here").assert_status(200);
+    hub.publish_as_backend("user.u", "still here");
     assert_eq!(stream.data(), "still here", "{status} {body}");
-    let metrics = hub.ask(KEY, "GET", "/metrics", "").text();
-    assert!(metrics.contains("tidings_jwks_failures_total 1\n"), "{status}: {metrics}");
+    assert_eq!(hub.counter("tidings_jwks_failures_total"), 1.0, "{status} {body}");
 }
 
 #[test]

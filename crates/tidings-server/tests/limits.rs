@@ -4,7 +4,7 @@ use serde_json::json;
 use tidings_testkit::{HttpConnection, HttpResponse, SseReader, eventually};
 
 use crate::{
-    clients::{Http2, api_key, token_with},
+    clients::{EventReader as _, Http2, api_key, token_with},
     hook_backend::{ALLOW, HookBackend},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected_with, token},

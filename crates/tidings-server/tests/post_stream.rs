@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually};
 
 use crate::{
-    clients::{Http2, token_for},
+    clients::{EventReader as _, Http2, token_for},
     hub::TestHub,
     tokens::{KEY, SECRET, bearer, protected, token},
     transports::{TRANSPORTS, Transport},

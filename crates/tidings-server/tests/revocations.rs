@@ -1,12 +1,13 @@
 //! Revocations: the credentials that they refuse, the streams that they end, their duration, and their storage.
 
-use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, TempDirectory, eventually};
+use serde_json::json;
+use tidings_testkit::{TempDirectory, eventually};
 
 use crate::{
-    clients::{Http2, api_key, now_millis, token_with},
+    auth_matrix::on_every_route,
+    clients::{EventReader as _, Http2, api_key, now_millis, token_with},
     hub::{RunTidings, TestHub},
-    tokens::{KEY, SECRET, hs256, key_lines, now, protected, protected_in, token},
+    tokens::{KEY, SECRET, hub_with_secret, key_lines, now, protected_in, token, with_secret},
 };
 
 const PATH: &str = "/api/v1/revocations";
@@ -15,18 +16,12 @@ const HISTORY: &str = "/api/v1/channels/all/events";
 /// Longest delay of a busy machine, in milliseconds.
 const LATE_MAX: u64 = 1000;
 
-/// `[auth]` in which every user may read `all`.
-fn rules() -> String {
-    format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]")
-}
+/// Lines of `[auth]` by which every user may read `all`.
+const READ_ALL: &str = "[auth.user]\nsubscribe = [\"all\"]\n";
 
 impl TestHub {
-    fn revoke(&self, subject: &Value) -> HttpResponse {
-        self.post_as(KEY, PATH, subject.to_string())
-    }
-
     #[track_caller]
-    fn refuses_as_revoked(&self, credential: &str) {
+    fn assert_revoked(&self, credential: &str) {
         self.get_as(credential, HISTORY).assert_problem(401, "revoked");
     }
 
@@ -43,17 +38,17 @@ fn in_seconds(seconds: i64) -> jiff::Timestamp {
 
 #[test]
 fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret(READ_ALL);
     let old = token("u");
-    let undated = hs256(&json!({"sub": "u", "exp": now() + 60}));
+    let undated = token_with("u", &json!({"iat": null}));
     let mut connection = Http2::connect(&hub);
     let mut over_2 = connection.open(STREAM, &old, None).unwrap();
     let mut over_1 = hub.subscribe_as(&old, STREAM);
     let mut by_undated = hub.subscribe_as(&undated, STREAM);
     let mut other_over_2 = connection.open(STREAM, &token("other"), None).unwrap();
     let mut other_over_1 = hub.subscribe_as(&token("other"), STREAM);
-    let answer = hub.revoke(&json!({"user": "u"}));
-    assert!(answer.assert_status(204).body.is_empty());
+    let response = hub.revoke(&json!({"user": "u"}));
+    assert!(response.assert_status(204).body.is_empty());
     let revoked_at = now_millis();
     over_1.assert_end("revoked", false);
     by_undated.assert_end("revoked", false);
@@ -64,9 +59,9 @@ fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
     assert_eq!((other_over_1.data(), other_over_2.data()), ("secret event".into(), "secret event".into()));
     for token in [&old, &undated] {
         for path in [STREAM, "/api/v1/events/all?history=all", HISTORY, "/api/v1/channels", "/metrics"] {
-            let answer = hub.get_as(token, path);
-            assert!(!answer.assert_problem(401, "revoked").text().contains("secret event"));
-            assert_eq!(answer.head.header("www-authenticate"), Some("Bearer"));
+            let response = hub.get_as(token, path);
+            assert!(!response.assert_problem(401, "revoked").text().contains("secret event"));
+            assert_eq!(response.head.header("www-authenticate"), Some("Bearer"));
         }
         hub.post_as(token, "/api/v1/events/all", "x").assert_problem(401, "revoked");
         hub.post_as(token, "/api/v1/tickets", "{\"channels\":[\"all\"]}").assert_problem(401, "revoked");
@@ -80,14 +75,14 @@ fn revoked_user_loses_streams_and_tokens_until_a_fresh_login() {
 
 #[test]
 fn revoked_token_is_refused_and_no_other_of_its_user() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret(READ_ALL);
     let lost = token_with("u", &json!({"jti": "lost"}));
     let kept = token_with("u", &json!({"jti": "kept"}));
     let mut ended = hub.subscribe_as(&lost, STREAM);
     let mut open = hub.subscribe_as(&kept, STREAM);
     hub.revoke(&json!({"jti": "lost"})).assert_status(204);
     ended.assert_end("revoked", false);
-    hub.refuses_as_revoked(&lost);
+    hub.assert_revoked(&lost);
     // The user has the name of a token, and the token has that of a user.
     hub.revoke(&json!({"jti": "u"})).assert_status(204);
     hub.revoke(&json!({"user": "kept"})).assert_status(204);
@@ -100,31 +95,31 @@ fn revoked_token_is_refused_and_no_other_of_its_user() {
 
 #[test]
 fn revocation_lasts_until_its_expiry() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret(READ_ALL);
     let token = token_with("u", &json!({"jti": "x"}));
     // Two hours ahead of Greenwich, and two seconds from now.
     let there = in_seconds(2).to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(2)));
     let until = there.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
     assert!(until.ends_with("+02:00"), "{until}");
     hub.revoke(&json!({"jti": "x", "until": until})).assert_status(204);
-    hub.refuses_as_revoked(&token);
+    hub.assert_revoked(&token);
     eventually("the revocation has expired", || hub.get_as(&token, HISTORY).head.status == 200);
     // A shorter revocation does not shorten a longer one.
     hub.revoke(&json!({"jti": "x", "until": in_seconds(60).to_string()})).assert_status(204);
     let short = in_seconds(1);
     hub.revoke(&json!({"jti": "x", "until": short.to_string()})).assert_status(204);
     eventually("the shorter revocation has expired", || jiff::Timestamp::now() > short);
-    hub.refuses_as_revoked(&token);
+    hub.assert_revoked(&token);
 }
 
 #[test]
 fn revocation_without_an_expiry_lasts_as_long_as_a_token_may() {
-    let hub = protected(&format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{}", rules()));
+    let hub = hub_with_secret(&format!("token_max_age = \"2s\"\nleeway = \"0s\"\n{READ_ALL}"));
     let token = || token_with("u", &json!({"jti": "x", "exp": now() + 2}));
     hub.assert_accepts(&token());
     hub.revoke(&json!({"jti": "x"})).assert_status(204);
     let revoked_at = now_millis();
-    hub.refuses_as_revoked(&token());
+    hub.assert_revoked(&token());
     eventually("the revocation has expired", || hub.get_as(&token(), HISTORY).head.status == 200);
     assert!(now_millis() - revoked_at > 1900);
     // No token may outlast a revocation.
@@ -134,7 +129,7 @@ fn revocation_without_an_expiry_lasts_as_long_as_a_token_may() {
 
 #[test]
 fn revocation_of_no_single_subject_is_refused_and_has_no_effect() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret(READ_ALL);
     let mut reader = hub.subscribe_as(&token("u"), STREAM);
     let long = "u".repeat(1025);
     for body in [
@@ -177,7 +172,7 @@ fn revocation_of_no_single_subject_is_refused_and_has_no_effect() {
 fn revocation_needs_the_right_to_manage() {
     let (key, lines) =
         api_key(1, "rights = [\"subscribe\", \"publish\"]\nsubscribe = [\"**\"]\npublish = [\"**\"]");
-    let hub = protected(&format!("{}\n{lines}", rules()));
+    let hub = hub_with_secret(&format!("{READ_ALL}{lines}"));
     let everything = json!({"tidings": {"subscribe": ["**"], "publish": ["**"], "manage": true}});
     // A client without the right is refused before the hub reads the body.
     for body in ["{\"user\":\"u\"}", "nonsense"] {
@@ -192,7 +187,7 @@ fn revocation_needs_the_right_to_manage() {
 
 /// Starts a hub with `[auth]` that stores its data.
 fn kept(directory: &TempDirectory, durability: &str) -> TestHub {
-    directory.write("tidings.toml", &format!("[auth]\n{}\n{}", rules(), key_lines()));
+    directory.write("tidings.toml", &format!("[auth]\nsecret = {SECRET:?}\n{READ_ALL}{}", key_lines()));
     TestHub::serve_in(directory, &[("TIDINGS_LOG_DURABILITY", durability)])
 }
 
@@ -206,21 +201,21 @@ fn restarts_and_kills_lose_no_revocation() {
         hub.revoke(&json!({"user": "u"})).assert_status(204);
         let brief_until = in_seconds(2);
         hub.revoke(&json!({"jti": "brief", "until": brief_until.to_string()})).assert_status(204);
-        hub.refuses_as_revoked(&brief);
+        hub.assert_revoked(&brief);
         hub.terminate();
         let hub = kept(&directory, durability);
-        hub.refuses_as_revoked(&old);
+        hub.assert_revoked(&old);
         hub.revoke(&json!({"jti": "lost", "until": in_seconds(3600).to_string()})).assert_status(204);
         // The revocation was stored when it was acknowledged.
         hub.kill();
         eventually("the short revocation has expired", || jiff::Timestamp::now() > brief_until);
         let hub = kept(&directory, durability);
         for token in [&old, &lost] {
-            hub.refuses_as_revoked(token);
-            assert!(
-                hub.request("GET", STREAM, &[("Authorization", &format!("Bearer {token}"))], b"").head.status
-                    == 401
-            );
+            hub.assert_revoked(token);
+            for (route, response) in on_every_route(&hub, token) {
+                assert_eq!(response.head.status, 401, "{durability}, {route}");
+                response.assert_problem(401, "revoked");
+            }
         }
         hub.assert_accepts(&brief);
         hub.assert_accepts(&token("v"));
@@ -232,15 +227,15 @@ fn restarts_and_kills_lose_no_revocation() {
 #[test]
 fn hub_without_a_directory_writes_no_revocation() {
     let directory = TempDirectory::create();
-    let hub = protected_in(&directory, &rules());
+    let hub = protected_in(&directory, &with_secret(READ_ALL));
     let old = token("u");
     hub.revoke(&json!({"user": "u"})).assert_status(204);
-    hub.refuses_as_revoked(&old);
+    hub.assert_revoked(&old);
     hub.terminate();
     let files: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(files, ["tidings.toml"]);
-    let hub = protected_in(&directory, &rules());
+    let hub = protected_in(&directory, &with_secret(READ_ALL));
     hub.assert_accepts(&old);
 }
 
@@ -254,17 +249,13 @@ fn second_hub_in_one_directory_is_refused_whatever_it_stores_there() {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         let outcome = directory.run(&arguments, &[("TIDINGS_LOG_DURABILITY", second)]);
         assert_ne!(outcome.code, Some(0), "{outcome:?}");
-        assert!(
-            outcome.stderr.contains("in use") || outcome.stderr.contains("another"),
-            "{}",
-            outcome.stderr
-        );
+        assert!(["in use", "another"].iter().any(|text| outcome.stderr.contains(text)), "{outcome:?}");
         // The running hub keeps its revocations, and accepts further ones.
         hub.revoke(&json!({"user": "v"})).assert_status(204);
         hub.kill();
         let hub = kept(&directory, first);
-        hub.refuses_as_revoked(&u);
-        hub.refuses_as_revoked(&v);
+        hub.assert_revoked(&u);
+        hub.assert_revoked(&v);
     }
 }
 
@@ -287,6 +278,6 @@ fn damaged_revocations_prevent_the_start() {
     // A kill may have cut the last line before it was acknowledged.
     std::fs::write(&path, &text[..text.len() - 5]).unwrap();
     let hub = kept(&directory, "interval");
-    hub.refuses_as_revoked(&old);
+    hub.assert_revoked(&old);
     hub.assert_accepts(&token("w"));
 }

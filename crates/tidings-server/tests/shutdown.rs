@@ -11,7 +11,7 @@ use serde_json::json;
 use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{SseReader, TempDirectory, eventually, read_lines};
 
-use super::clients::Http2;
+use super::clients::{EventReader as _, Http2};
 use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
 

@@ -1,40 +1,52 @@
 //! Tickets: credentials in the URL of an `EventSource`.
 
 use serde_json::{Value, json};
-use tidings_testkit::{
-    HttpConnection, HttpResponse, RedisServer, RespReply, SseReader, TempDirectory, eventually,
-};
+use tidings_testkit::{RedisServer, RespReply, SseReader, eventually, in_parallel};
 
 use crate::{
     clients::{api_key, now_millis, token_for, token_until, token_with},
     hub::TestHub,
-    tokens::{KEY, SECRET, bearer, now, protected, protected_in, protected_with, protected_with_in, token},
+    tokens::{KEY, bearer, hub_with_secret, now, protected_with, token, with_secret},
     transports::TRANSPORTS,
 };
 
 const PATH: &str = "/api/v1/tickets";
 const OWN: &str = "/api/v1/events/user.u";
+const SEVERAL: &str = "/api/v1/events";
+const POSTED: &str = "/api/v1/stream";
 const PAGE: &str = "https://app.example.com";
 
-fn rules() -> String {
-    format!("secret = {SECRET:?}")
-}
-
 impl TestHub {
-    fn ask_ticket(&self, credential: &str, channels: &[&str]) -> HttpResponse {
-        self.post_as(credential, PATH, json!({"channels": channels}).to_string())
-    }
-
-    #[track_caller]
-    fn ticket(&self, credential: &str, channels: &[&str]) -> String {
-        let answer = self.ask_ticket(credential, channels);
-        answer.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
-    }
-
     #[track_caller]
     fn assert_spent(&self, path: &str, ticket: &str) {
         self.get(&with(path, ticket)).assert_problem(401, "bad_credentials");
     }
+}
+
+/// Two nodes over one Redis, with these settings of `[auth]`; without any they are open.
+fn two_nodes(redis: &RedisServer, auth: Option<&str>) -> [TestHub; 2] {
+    let url = redis.url();
+    let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
+    let start = || match auth {
+        Some(lines) => protected_with(lines, &variables),
+        None => TestHub::in_memory(&variables),
+    };
+    let hubs = [start(), start()];
+    hubs.iter().for_each(|hub| hub.wait_until_ready());
+    hubs
+}
+
+/// Opens this number of streams with one ticket at once, at the hubs in turn, and asserts that only one is opened.
+#[track_caller]
+fn assert_opens_one_stream(hubs: &[TestHub], ticket: &str, count: usize) {
+    let connections: Vec<_> = (0..count).map(|number| hubs[number % hubs.len()].connect()).collect();
+    let request = hubs[0].encode_request("GET", &with(OWN, ticket), &[], b"");
+    let statuses = in_parallel(connections, |mut connection| {
+        connection.send(&request);
+        connection.read_head().status
+    });
+    let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
+    assert_eq!((of(200), of(401)), (1, count - 1), "{statuses:?}");
 }
 
 fn with(path: &str, ticket: &str) -> String {
@@ -49,13 +61,13 @@ fn millis(at: &Value) -> u64 {
 
 #[test]
 fn ticket_is_valid_for_a_minute_and_not_cacheable() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let before = now_millis();
-    let answer = hub.ask_ticket(&token_with("u", &json!({"exp": now() + 600})), &["user.u"]);
+    let response = hub.request_ticket(&token_with("u", &json!({"exp": now() + 600})), &["user.u"]);
     let after = now_millis();
-    assert_eq!(answer.assert_status(201).head.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.head.header("content-type"), Some("application/json"));
-    let json = answer.json();
+    assert_eq!(response.assert_status(201).head.header("cache-control"), Some("no-store"));
+    assert_eq!(response.head.header("content-type"), Some("application/json"));
+    let json = response.json();
     let names: Vec<&String> = json.as_object().unwrap().keys().collect();
     assert_eq!(names, ["expiresAt", "ticket"]);
     let ticket = json["ticket"].as_str().unwrap();
@@ -67,23 +79,16 @@ fn ticket_is_valid_for_a_minute_and_not_cacheable() {
 
 #[test]
 fn ticket_opens_one_stream_however_many_requests_use_it_at_once() {
-    let hub = protected(&rules());
+    let hub = [hub_with_secret("")];
     for _ in 0..5 {
-        let path = with(OWN, &hub.ticket(&token("u"), &["user.u"]));
-        let mut connections: Vec<HttpConnection> = (0..50).map(|_| hub.connect()).collect();
-        for connection in &mut connections {
-            connection.send(hub.encode_request("GET", &path, &[], b""));
-        }
-        let statuses: Vec<u16> =
-            connections.iter_mut().map(|connection| connection.read_head().status).collect();
-        let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
-        assert_eq!((of(200), of(401)), (1, 49), "{statuses:?}");
+        let ticket = hub[0].ticket(&token("u"), &["user.u"]);
+        assert_opens_one_stream(&hub, &ticket, 50);
     }
 }
 
 #[test]
 fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let u = token("u");
     let three = ["user.u", "user.u.a", "user.u.**"];
     for path in [
@@ -96,8 +101,8 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
         assert_eq!(reader.data(), "hello");
     }
     for path in [OWN, "/api/v1/events?channel=user.u", "/api/v1/events/user%2eu"] {
-        hub.subscribe(&with(path, &hub.ticket(&u, &["user.u"]))).position();
-        hub.subscribe(&with(path, &hub.ticket(&u, &["user.u", "user.u"]))).position();
+        hub.open_stream(&with(path, &hub.ticket(&u, &["user.u"])));
+        hub.open_stream(&with(path, &hub.ticket(&u, &["user.u", "user.u"])));
     }
     let exact = "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u.**";
     for other in [
@@ -114,12 +119,9 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
     }
 }
 
-const SEVERAL: &str = "/api/v1/events";
-const POSTED: &str = "/api/v1/stream";
-
 #[test]
 fn stream_without_channels_has_those_of_its_ticket() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let names: Vec<String> = (0..254).map(|n| format!("user.u.{n}.{}", "x".repeat(180))).collect();
     let mut channels: Vec<&str> = names.iter().map(String::as_str).collect();
     channels.extend(["user.u", "user.u.**"]);
@@ -146,10 +148,9 @@ fn stream_without_channels_has_those_of_its_ticket() {
 
 #[test]
 fn posted_stream_accepts_a_ticket_for_exactly_its_channels() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let post = |ticket: &str, channels: &[&str]| {
-        let body = json!({"channels": channels}).to_string();
-        hub.request("POST", &with(POSTED, ticket), &[], body.as_bytes())
+        hub.post(&with(POSTED, ticket), json!({"channels": channels}).to_string())
     };
     let ticket = hub.ticket(&token("u"), &["user.u", "user.u.a"]);
     post(&ticket, &["user.u"]).assert_access_denied();
@@ -160,62 +161,65 @@ fn posted_stream_accepts_a_ticket_for_exactly_its_channels() {
     let unused = hub.ticket(&token("u"), &["user.u"]);
     hub.get_as(&token("u"), &with(SEVERAL, &unused)).assert_problem(400, "bad_query");
     hub.post_as(&token("u"), POSTED, "{}").assert_problem(400, "malformed_body");
-    hub.subscribe(&with(SEVERAL, &unused)).position();
+    hub.open_stream(&with(SEVERAL, &unused));
+}
+
+/// Asserts that the first hub makes a ticket without a credential, and that the second accepts it once.
+#[track_caller]
+fn assert_open_hub_uses_a_ticket(maker: &TestHub, user: &TestHub) {
+    let response = maker.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").assert_status(201).json();
+    let ticket = response["ticket"].as_str().unwrap();
+    let mut reader = user.subscribe(&with(SEVERAL, ticket));
+    maker.publish("b.x", "hello");
+    assert_eq!(reader.data(), "hello");
+    maker.assert_spent(SEVERAL, ticket);
 }
 
 #[test]
 fn page_of_an_open_hub_may_use_a_ticket() {
     let hub = TestHub::in_memory(&[]);
-    let ticket = || {
-        let answer = hub.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}");
-        answer.assert_status(201).json()["ticket"].as_str().unwrap().to_owned()
-    };
-    let path = with(SEVERAL, &ticket());
-    let mut reader = hub.subscribe(&path);
-    hub.publish("b.x", "hello");
-    assert_eq!(reader.data(), "hello");
-    hub.get(&path).assert_problem(401, "bad_credentials");
-    hub.get(&with(SEVERAL, "nonsense")).assert_problem(401, "bad_credentials");
+    assert_open_hub_uses_a_ticket(&hub, &hub);
+    hub.assert_spent(SEVERAL, "nonsense");
     // An open hub asks for no credentials, so it ignores a ticket beside channels.
-    hub.subscribe("/api/v1/events?channel=c&ticket=nonsense").position();
+    hub.open_stream("/api/v1/events?channel=c&ticket=nonsense");
+}
+
+#[test]
+fn ticket_of_an_open_hub_is_valid_at_every_node() {
+    let redis = RedisServer::start();
+    let [maker, user] = two_nodes(&redis, None);
+    assert_open_hub_uses_a_ticket(&maker, &user);
 }
 
 #[test]
 fn head_request_does_not_spend_a_ticket() {
-    let directory = TempDirectory::create();
-    let hub = protected_in(&directory, &rules());
-    head_leaves_the_ticket(&hub);
     let redis = RedisServer::start();
-    let directory = TempDirectory::create();
-    let hub = protected_with_in(&directory, &rules(), &[("REDIS_URL", &redis.url())]);
-    hub.wait_until_ready();
-    head_leaves_the_ticket(&hub);
-}
-
-#[track_caller]
-fn head_leaves_the_ticket(hub: &TestHub) {
-    let ticket = hub.ticket(&token("u"), &["user.u"]);
-    let head = |path: &str| {
-        let mut connection = hub.connect();
-        connection.send(hub.encode_request("HEAD", &with(path, &ticket), &[("Connection", "close")], b""));
-        let head = connection.read_head();
-        assert_eq!(connection.read_to_end(), b"");
-        head.status
-    };
-    assert_eq!([0; 3].map(|_| head(OWN)), [200; 3]);
-    assert_eq!(head("/api/v1/events/user.v"), 403, "a HEAD is authorized as the GET");
-    hub.subscribe(&with(OWN, &ticket)).position();
-    assert_eq!(head(OWN), 401);
-    hub.assert_spent(OWN, &ticket);
+    let [over_redis, _] = two_nodes(&redis, Some(&with_secret("")));
+    for hub in [hub_with_secret(""), over_redis] {
+        let ticket = hub.ticket(&token("u"), &["user.u"]);
+        let head = |path: &str| {
+            let mut connection =
+                hub.send_request("HEAD", &with(path, &ticket), &[("Connection", "close")], b"");
+            let head = connection.read_head();
+            assert_eq!(connection.read_to_end(), b"");
+            head.status
+        };
+        assert_eq!([0; 3].map(|_| head(OWN)), [200; 3]);
+        assert_eq!(head("/api/v1/events/user.v"), 403, "a HEAD is authorized as the GET");
+        hub.open_stream(&with(OWN, &ticket));
+        assert_eq!(head(OWN), 401);
+        hub.assert_spent(OWN, &ticket);
+    }
 }
 
 #[test]
 fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     hub.publish_as_backend("user.u", "secret event");
     let may_all = json!({"tidings": {"publish": ["**"], "subscribe": ["**"]}});
-    for maker in [token_with("u", &may_all), KEY.to_owned()] {
+    for maker in [token("u"), token_with("u", &may_all), KEY.to_owned()] {
         for (method, path, body) in [
+            ("GET", "/api/v1/events/user.u.other", ""),
             ("GET", "/api/v1/channels/user.u/events", ""),
             ("GET", "/api/v1/channels", ""),
             ("GET", "/metrics", ""),
@@ -226,8 +230,8 @@ fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
         ] {
             let ticket = hub.ticket(&maker, &["user.u"]);
             let headers = [("Content-Type", "application/json")];
-            let answer = hub.request(method, &with(path, &ticket), &headers, body.as_bytes());
-            answer.assert_access_denied();
+            let response = hub.request(method, &with(path, &ticket), &headers, body.as_bytes());
+            response.assert_access_denied();
             hub.assert_spent(OWN, &ticket);
         }
         // A ticket is valid in the query alone.
@@ -235,13 +239,12 @@ fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
         hub.get_as(&ticket, OWN).assert_problem(401, "bad_credentials");
         hub.get(&format!("{OWN}?access_token={ticket}")).assert_problem(401, "credentials_missing");
     }
-    let page = hub.get_as(KEY, "/api/v1/channels/user.u/events").json();
-    assert_eq!(page["events"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(hub.history("user.u"), ["secret event"]);
 }
 
 #[test]
 fn ticket_beside_a_stronger_credential_is_ignored() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let path = with(OWN, &ticket);
     hub.get_as(&token("v"), &path).assert_access_denied();
@@ -255,12 +258,12 @@ fn ticket_beside_a_stronger_credential_is_ignored() {
 
 #[test]
 fn ticket_and_its_stream_end_with_the_makers_token() {
-    let hub = protected(&format!("{}\nleeway = \"0s\"", rules()));
+    let hub = hub_with_secret("leeway = \"0s\"");
     let end = now() + 3;
     let maker = token_until("u", end);
-    let answer = hub.ask_ticket(&maker, &["user.u"]);
-    assert_eq!(millis(&answer.assert_status(201).json()["expiresAt"]), end * 1000);
-    let unused = answer.json()["ticket"].as_str().unwrap().to_owned();
+    let response = hub.request_ticket(&maker, &["user.u"]);
+    assert_eq!(millis(&response.assert_status(201).json()["expiresAt"]), end * 1000);
+    let unused = response.json()["ticket"].as_str().unwrap().to_owned();
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
     hub.publish_as_backend("user.u", "before");
     assert_eq!(reader.data(), "before");
@@ -272,7 +275,7 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
 
 #[test]
 fn leeway_extends_no_ticket() {
-    let hub = protected(&format!("{}\nleeway = \"1m\"", rules()));
+    let hub = hub_with_secret("leeway = \"1m\"");
     let end = now() + 2;
     let maker = token_until("u", end);
     let ticket = hub.ticket(&maker, &["user.u"]);
@@ -282,7 +285,7 @@ fn leeway_extends_no_ticket() {
 
 #[test]
 fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let browser = [
         ("Accept", "text/event-stream"),
         ("Pragma", "no-cache"),
@@ -307,12 +310,12 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
 
 #[test]
 fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let maker = token("u");
     let unused = hub.ticket(&maker, &["user.u"]);
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
     reader.position();
-    hub.post_as(KEY, "/api/v1/revocations", "{\"user\":\"u\"}").assert_status(204);
+    hub.revoke(&json!({"user": "u"})).assert_status(204);
     reader.assert_end("revoked", false);
     hub.get(&with(OWN, &unused)).assert_problem(401, "revoked");
 }
@@ -320,8 +323,8 @@ fn ticket_of_a_revoked_maker_is_refused_and_its_stream_ends() {
 #[test]
 fn ticket_has_the_rights_of_its_maker_at_its_use() {
     let (key, lines) = api_key(1, "rights = [\"subscribe\"]\nsubscribe = [\"feed\"]");
-    let user = |channel: &str| format!("{}\n[auth.user]\nsubscribe = [{channel:?}]", rules());
-    let mut hub = protected(&format!("{}\n{lines}", user("feed")));
+    let user = |channel: &str| with_secret(&format!("[auth.user]\nsubscribe = [{channel:?}]\n"));
+    let mut hub = protected_with(&(user("feed") + &lines), &[]);
     let feed = "/api/v1/events/feed";
     let of_user = hub.ticket(&token("u"), &["feed"]);
     let of_key = hub.ticket(&key, &["feed"]);
@@ -334,18 +337,18 @@ fn ticket_has_the_rights_of_its_maker_at_its_use() {
 
 #[test]
 fn user_makes_at_most_a_hundred_tickets_a_minute() {
-    let hub = protected(&rules());
+    let hub = hub_with_secret("");
     let u = token("u");
     for number in 0..100 {
         let ticket = hub.ticket(&u, &["user.u"]);
         if number % 2 == 0 {
             // Spent tickets count as well.
-            hub.subscribe(&with(OWN, &ticket)).position();
+            hub.open_stream(&with(OWN, &ticket));
         }
     }
-    let answer = hub.ask_ticket(&token("u"), &["user.u"]);
-    assert_eq!(answer.assert_problem(429, "too_many").json()["limit"], "tickets");
-    assert!(answer.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    let response = hub.request_ticket(&token("u"), &["user.u"]);
+    assert_eq!(response.assert_problem(429, "too_many").json()["limit"], "tickets");
+    assert!(response.head.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
     assert_eq!(hub.counter("tidings_limit_refused_total{limit=\"tickets\"}"), 1.0);
     hub.ticket(&token("v"), &["user.v"]);
     hub.ticket(KEY, &["user.u"]);
@@ -354,15 +357,14 @@ fn user_makes_at_most_a_hundred_tickets_a_minute() {
 #[test]
 fn ticket_holds_only_channels_that_its_maker_may_read() {
     let variables = [("TIDINGS_LIMITS_CHANNELS_PER_CONNECTION", "3")];
-    let anyone = "[auth.anonymous]\nsubscribe = [\"open\"]";
-    let hub = protected_with(&format!("{}\n{anyone}", rules()), &variables);
+    let hub = protected_with(&with_secret("[auth.anonymous]\nsubscribe = [\"open\"]"), &variables);
     let u = token_for("u", &["orders.*"]);
     for foreign in [&["user.v"][..], &["user.u", "user.v"], &["orders.**"], &["**"], &["open"]] {
-        hub.ask_ticket(&u, foreign).assert_access_denied();
+        hub.request_ticket(&u, foreign).assert_access_denied();
     }
     hub.post(PATH, "{\"channels\":[\"user.u\"]}").assert_problem(401, "credentials_missing");
     hub.post(PATH, "{\"channels\":[\"open\"]}").assert_problem(401, "credentials_missing");
-    hub.ask_ticket("nonsense", &["user.u"]).assert_problem(401, "bad_credentials");
+    hub.request_ticket("nonsense", &["user.u"]).assert_problem(401, "bad_credentials");
     for body in [
         "",
         "[]",
@@ -374,27 +376,27 @@ fn ticket_holds_only_channels_that_its_maker_may_read() {
     ] {
         hub.post_as(&u, PATH, body).assert_problem(400, "malformed_body");
     }
-    hub.ask_ticket(&u, &["user.u."]).assert_problem(400, "bad_channel");
-    let four = hub.ask_ticket(&u, &["orders.1", "orders.2", "orders.3", "orders.4"]);
+    hub.request_ticket(&u, &["user.u."]).assert_problem(400, "bad_channel");
+    let four = hub.request_ticket(&u, &["orders.1", "orders.2", "orders.3", "orders.4"]);
     assert_eq!(four.assert_problem(400, "too_many_channels").json()["limit"], "channels_per_connection");
     hub.ticket(&u, &["orders.*", "orders.1", "user.u"]);
 }
 
 #[test]
 fn listed_page_makes_and_uses_tickets() {
-    let hub = protected_with(&rules(), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
+    let hub = protected_with(&with_secret(""), &[("TIDINGS_CORS_ORIGINS", PAGE)]);
     let preflight = [
         ("Origin", PAGE),
         ("Access-Control-Request-Method", "POST"),
         ("Access-Control-Request-Headers", "authorization,content-type"),
     ];
-    let answer = hub.request("OPTIONS", PATH, &preflight, b"");
-    assert_eq!(answer.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
+    let response = hub.request("OPTIONS", PATH, &preflight, b"");
+    assert_eq!(response.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
     let (name, value) = bearer(&token("u"));
     let headers = [(name, value.as_str()), ("Origin", PAGE), ("Content-Type", "application/json")];
-    let answer = hub.request("POST", PATH, &headers, b"{\"channels\":[\"user.u\"]}");
-    assert_eq!(answer.assert_status(201).head.header("access-control-allow-origin"), Some(PAGE));
-    let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+    let response = hub.request("POST", PATH, &headers, b"{\"channels\":[\"user.u\"]}");
+    assert_eq!(response.assert_status(201).head.header("access-control-allow-origin"), Some(PAGE));
+    let ticket = response.json()["ticket"].as_str().unwrap().to_owned();
     let reader = hub.subscribe_with(&with(OWN, &ticket), &[("Origin", PAGE)]);
     assert_eq!(reader.head.header("access-control-allow-origin"), Some(PAGE));
     let refused = hub.request("GET", &with(OWN, &ticket), &[("Origin", PAGE)], b"");
@@ -402,31 +404,12 @@ fn listed_page_makes_and_uses_tickets() {
     assert_eq!(refused.head.header("access-control-allow-origin"), Some(PAGE));
 }
 
-/// Two protected nodes that have read the log in Redis.
-fn two(redis: &RedisServer, directories: &[TempDirectory; 2]) -> [TestHub; 2] {
-    let url = redis.url();
-    let variables = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_DEADLINE", "1s")];
-    let hubs = directories.each_ref().map(|directory| protected_with_in(directory, &rules(), &variables));
-    for hub in &hubs {
-        eventually("the node is ready", || hub.get("/readyz").head.status == 200);
-    }
-    hubs
-}
-
 #[test]
 fn ticket_opens_one_stream_at_any_node_of_one_redis() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two_nodes(&redis, Some(&with_secret("")));
     for (round, credential) in [token("u"), KEY.to_owned(), token("u"), KEY.to_owned()].iter().enumerate() {
-        let path = with(OWN, &hubs[round % 2].ticket(credential, &["user.u"]));
-        let mut connections: Vec<HttpConnection> = (0..20).map(|number| hubs[number % 2].connect()).collect();
-        for (number, connection) in connections.iter_mut().enumerate() {
-            connection.send(hubs[number % 2].encode_request("GET", &path, &[], b""));
-        }
-        let statuses: Vec<u16> =
-            connections.iter_mut().map(|connection| connection.read_head().status).collect();
-        let of = |status: u16| statuses.iter().filter(|it| **it == status).count();
-        assert_eq!((of(200), of(401)), (1, 19), "{statuses:?}");
+        assert_opens_one_stream(&hubs, &hubs[round % 2].ticket(credential, &["user.u"]), 20);
     }
     // The ticket carries its channels to another node.
     for credential in [token("u"), KEY.to_owned()] {
@@ -446,8 +429,8 @@ fn ticket_opens_one_stream_at_any_node_of_one_redis() {
 
 #[test]
 fn ticket_in_redis_holds_nothing_usable() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two_nodes(&redis, Some(&with_secret("")));
     let token = token("u");
     let ticket = hubs[0].ticket(&token, &["user.u"]);
     let names = redis.command(&["KEYS", "{tidings}:state:ticket:*"]).list();
@@ -465,27 +448,10 @@ fn ticket_in_redis_holds_nothing_usable() {
 
 #[test]
 fn ticket_that_redis_cannot_keep_is_not_made() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let hubs = two(&redis, &directories);
+    let redis = RedisServer::start();
+    let hubs = two_nodes(&redis, Some(&with_secret("")));
     let ticket = hubs[0].ticket(&token("u"), &["user.u"]);
     redis.kill();
-    hubs[0].ask_ticket(&token("u"), &["user.u"]).assert_problem(503, "unavailable");
+    hubs[0].request_ticket(&token("u"), &["user.u"]).assert_problem(503, "unavailable");
     hubs[1].get(&with(OWN, &ticket)).assert_problem(503, "unavailable");
-}
-
-#[test]
-fn ticket_of_an_open_hub_is_valid_at_every_node() {
-    let (redis, directories) = (RedisServer::start(), [TempDirectory::create(), TempDirectory::create()]);
-    let url = redis.url();
-    let hubs =
-        directories.each_ref().map(|it| TestHub::in_memory_in(it, &[("TIDINGS_REDIS_URL", url.as_str())]));
-    for hub in &hubs {
-        eventually("the node is ready", || hub.get("/readyz").head.status == 200);
-    }
-    let made = hubs[0].post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").assert_status(201).json();
-    let path = with(SEVERAL, made["ticket"].as_str().unwrap());
-    let mut reader = hubs[1].subscribe(&path);
-    hubs[0].publish("b.x", "hello");
-    assert_eq!(reader.data(), "hello");
-    hubs[0].get(&path).assert_problem(401, "bad_credentials");
 }

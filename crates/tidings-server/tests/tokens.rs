@@ -164,6 +164,16 @@ pub(crate) fn hash_of(key: &str) -> String {
     format!("sha256:{digits}")
 }
 
+/// Lines of `[auth]` with [`SECRET`].
+pub(crate) fn with_secret(lines: &str) -> String {
+    format!("secret = {SECRET:?}\n{lines}")
+}
+
+/// A hub in memory with [`SECRET`], these lines of `[auth]`, and [`KEY`].
+pub(crate) fn hub_with_secret(lines: &str) -> TestHub {
+    protected(&with_secret(lines))
+}
+
 /// A hub in memory with these lines of `[auth]`, and [`KEY`].
 pub(crate) fn protected(lines: &str) -> TestHub {
     protected_with(lines, &[])

@@ -143,6 +143,16 @@ impl HubProcess {
     pub fn wait_until_ready(&self) {
         eventually("the hub is ready", || self.get("/readyz").head.status == 200);
     }
+
+    /// Waits until `/readyz` returns 503 with a detail that contains `reason`.
+    #[track_caller]
+    pub fn wait_until_unready(&self, reason: &str) {
+        eventually(&format!("the hub is not ready because of {reason:?}"), || {
+            let response = self.get("/readyz");
+            let is_named = |detail: &str| detail.contains(reason);
+            response.head.status == 503 && response.json()["detail"].as_str().is_some_and(is_named)
+        });
+    }
     pub fn authority(&self) -> &str {
         self.url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/')
     }
@@ -206,10 +216,24 @@ impl HubProcess {
         connection.read_response()
     }
 
+    /// Sends a request over a connection of its own, and leaves the response to be read.
+    #[track_caller]
+    pub fn send_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpConnection {
+        let mut connection = self.connect();
+        connection.send(self.encode_request(method, path, headers, body));
+        connection
+    }
+
     /// Sends a request over a connection of its own, and returns the response.
     #[track_caller]
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
-        self.send_raw(self.encode_request(method, path, headers, body))
+        self.send_request(method, path, headers, body).read_response()
     }
     #[track_caller]
     pub fn get(&self, path: &str) -> HttpResponse {
@@ -247,9 +271,15 @@ impl HubProcess {
     /// As [`HubProcess::subscribe`], with further headers.
     #[track_caller]
     pub fn subscribe_with(&self, path: &str, headers: &[(&str, &str)]) -> SseReader {
-        let mut connection = self.connect();
-        connection.send(self.encode_request("GET", &with_position(path), headers, b""));
-        SseReader::open(connection)
+        SseReader::open(self.send_request("GET", &with_position(path), headers, b""))
+    }
+
+    /// As [`HubProcess::subscribe`], and reads through the position: later events are delivered.
+    #[track_caller]
+    pub fn open_stream(&self, path: &str) -> SseReader {
+        let mut reader = self.subscribe(path);
+        reader.position();
+        reader
     }
 
     /// As [`HubProcess::subscribe`], after an event id.

@@ -8,6 +8,7 @@
 mod directory;
 mod http;
 mod hub;
+mod parallel;
 mod process;
 pub mod redis;
 mod sse;
@@ -19,6 +20,7 @@ pub use self::{
     directory::TempDirectory,
     http::{HttpConnection, HttpHead, HttpResponse},
     hub::{HubCommand, HubProcess},
+    parallel::in_parallel,
     process::{ChildProcess, read_lines},
     redis::{RedisServer, RedisServerOptions, RespConnection, RespReply},
     sse::{SseReader, with_position},
