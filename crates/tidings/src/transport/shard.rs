@@ -14,8 +14,7 @@ mod pacing;
 mod request_parser;
 mod request_phase;
 mod response;
-mod response_head;
-mod slot;
+mod slots;
 mod stream_phase;
 mod timer_wheel;
 

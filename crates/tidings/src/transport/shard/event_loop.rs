@@ -1,38 +1,37 @@
-//! The thread of one shard: its event queue, and the slots of its connections.
-
-mod broadcast;
+//! The thread of one shard: it serves the sockets and the mailbox, and broadcasts new entries of the log to idle streams.
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    task::Waker,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, response::Response};
 use bytes::Bytes;
-use mio::{Events, Interest, Token, net::TcpStream};
-use slab::Slab;
+use mio::{Events, Token, event::Event};
+use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
 
 use super::{
-    context::{ShardContext, SlotAction, SlotState},
+    chunk_writer::chunk_of,
+    context::{ShardContext, SlotAction},
     disk_readers::{DiskReaders, ReadJob},
     forward::{ForwardToHyper, ForwardedConnection},
-    mailbox::{Inbox, Mailbox, SlotWaker, WAKE_TOKEN, event_queue},
+    mailbox::{Inbox, Mailbox, WAKE_TOKEN, event_queue},
     pacing::PollPacing,
     request_phase::RequestPhase,
-    slot::{Slot, is_gone},
-    stream_phase::StreamPhase,
-    timer_wheel::TimerWheel,
+    slots::{Slot, Slots},
+    stream_phase::{BroadcastTick, StreamPhase},
 };
 use crate::{
     config::Settings,
-    connection::{SubscriptionIndex, driver::NewConnection},
+    connection::driver::NewConnection,
     failpoint,
-    log::{Log, entry::Millis},
+    log::{
+        Log, NewEntries,
+        entry::{Entry, Millis},
+    },
     metrics::Metrics,
     transport::idle::IdleTimeout,
 };
@@ -41,6 +40,10 @@ use crate::{
 const SERVED_MAX: usize = 32;
 /// Socket events that one poll returns.
 const EVENTS_MAX: usize = 1024;
+/// Entries that are enqueued before the shard polls its sockets again.
+const ENTRIES_MAX: usize = 64;
+/// Streams with a queued chunk, above which no further entry is enqueued.
+const DIRTY_MAX: usize = 4096;
 
 /// Closes the mailbox when the shard thread ends, also by a panic.
 struct MailboxCloser(Arc<Mailbox>);
@@ -55,11 +58,7 @@ impl Drop for MailboxCloser {
 pub(crate) struct Shard {
     poll: mio::Poll,
     mailbox: Arc<Mailbox>,
-    /// `None` while a connection becomes a stream.
-    slots: Slab<Option<Slot>>,
-    streams: usize,
-    /// Keys of the streams by subscription.
-    subscriptions: SubscriptionIndex<usize>,
+    slots: Slots,
     /// Offset of the last entry that was broadcast.
     broadcast_offset: u64,
     /// Epoch transitions of the log that the broadcast has passed.
@@ -70,9 +69,6 @@ pub(crate) struct Shard {
     pacing: PollPacing,
     /// Publish time of the oldest queued entry.
     oldest_queued: Option<Millis>,
-    timer_wheel: TimerWheel,
-    serial: u64,
-    timers: u64,
     /// The thread ends when the shard has no connection left.
     is_finishing: bool,
     log: Arc<Log>,
@@ -102,17 +98,12 @@ impl Shard {
         let shard = Self {
             poll,
             mailbox: mailbox.clone(),
-            slots: Slab::new(),
-            streams: 0,
-            subscriptions: SubscriptionIndex::default(),
+            slots: Slots::new(),
             broadcast_offset: 0,
             transitions_applied: 0,
             dirty: Vec::new(),
             pacing: PollPacing::new(),
             oldest_queued: None,
-            timer_wheel: TimerWheel::new(Instant::now()),
-            serial: 0,
-            timers: 0,
             is_finishing: false,
             log,
             context: ShardContext {
@@ -145,11 +136,8 @@ impl Shard {
             failpoint::hit(&name);
             self.readers.submit(&mut self.jobs);
             let must_hurry = !runnable.is_empty() || !self.dirty.is_empty() || !self.mailbox.may_sleep();
-            let sleep = if must_hurry {
-                Some(std::time::Duration::ZERO)
-            } else {
-                self.timer_wheel.sleep(Instant::now())
-            };
+            let sleep =
+                if must_hurry { Some(Duration::ZERO) } else { self.slots.timer_wheel.sleep(Instant::now()) };
             if let Err(error) = self.poll.poll(&mut events, sleep)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -175,7 +163,7 @@ impl Shard {
                 self.socket_event(event, &mut runnable);
             }
             let now = Instant::now();
-            self.timer_wheel.expire(now, &mut due);
+            self.slots.timer_wheel.expire(now, &mut due);
             for (key, timer) in due.drain(..) {
                 self.tick(key, timer, now, &mut runnable);
             }
@@ -185,15 +173,22 @@ impl Shard {
     fn handle_inbox(&mut self, taken: &mut Inbox, runnable: &mut Vec<usize>) {
         self.context.is_draining |= std::mem::take(&mut taken.is_draining);
         for (socket, peer) in taken.accepted.drain(..) {
-            self.accept(socket, peer);
+            let (registry, head_timeout) = (self.poll.registry(), self.context.head_timeout);
+            if let Err(error) = self.slots.accept(socket, peer, registry, &self.mailbox, head_timeout) {
+                error!(%error, "registering a socket failed; its client reconnects");
+                self.release_connection();
+            }
         }
         for (count, (key, serial, page)) in taken.pages.drain(..).enumerate() {
             if count % SERVED_MAX == SERVED_MAX - 1 {
                 self.broadcast(runnable);
             }
-            self.poll_slot(key, runnable, |slot, context| match slot.stream() {
-                Some(stream) if stream.slot_state.serial == serial => stream.on_page_loaded(page, context),
-                _ => SlotAction::Wait,
+            self.poll_stream(key, runnable, |stream, context| {
+                if stream.slot_state.serial == serial {
+                    stream.on_page_loaded(page, context)
+                } else {
+                    SlotAction::Wait
+                }
             });
         }
         for key in taken.woken.drain(..) {
@@ -206,7 +201,7 @@ impl Shard {
 
     fn finish(&mut self, runnable: &mut Vec<usize>) {
         self.is_finishing = true;
-        for key in self.occupied_slots() {
+        for key in self.slots.keys() {
             self.poll_slot(key, runnable, |slot, context| match slot {
                 Slot::Request(request) => request.finish(context),
                 Slot::Stream(_) => SlotAction::Wait,
@@ -219,62 +214,93 @@ impl Shard {
         self.is_finishing && self.slots.is_empty()
     }
 
-    fn occupied_slots(&self) -> Vec<usize> {
-        self.slots.iter().map(|(key, _)| key).collect()
+    /// Sends new entries to some of the idle streams; the next call goes on with the others.
+    fn broadcast(&mut self, runnable: &mut Vec<usize>) {
+        if self.dirty.is_empty() && !self.mailbox.has_new_entries.load(Ordering::Relaxed) {
+            return;
+        }
+        let tick = BroadcastTick { now: Instant::now(), now_millis: self.log.now() };
+        if self.dirty.is_empty() {
+            self.enqueue_new_entries(&tick, runnable);
+        }
+        let later = self.dirty.len().saturating_sub(self.pacing.writes());
+        let mut now = self.dirty.split_off(later);
+        for key in now.drain(..) {
+            self.poll_stream(key, runnable, |stream, context| stream.send_queued(&tick, context));
+        }
+        if self.dirty.is_empty() {
+            // Keeps the capacity.
+            self.dirty = now;
+            if let Some(published_at) = self.oldest_queued.take() {
+                self.context.metrics.events.delivery_lag(self.log.now().saturating_sub(published_at));
+            }
+        }
     }
 
-    /// Gives a new connection a slot.
-    fn accept(&mut self, mut socket: TcpStream, peer: SocketAddr) {
-        let entry = self.slots.vacant_entry();
-        let key = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
-            error!(%error, "registering a socket failed; its client reconnects");
-            return self.release_connection();
+    /// Enqueues the entries that were appended since the last call.
+    fn enqueue_new_entries(&mut self, tick: &BroadcastTick, runnable: &mut Vec<usize>) {
+        if !self.mailbox.has_new_entries.swap(false, Ordering::SeqCst) {
+            return;
         }
-        self.serial += 1;
-        let now = Instant::now();
-        let slot_state = SlotState {
-            serial: self.serial,
-            timer: (0, now),
-            waker: Waker::from(Arc::new(SlotWaker { mailbox: self.mailbox.clone(), key })),
-            is_read_closed: false,
+        let NewEntries { entries, head, newest, seen } =
+            self.log.entries_after(self.broadcast_offset, self.transitions_applied, ENTRIES_MAX);
+        let Some(entries) = entries else {
+            // The log's cache has dropped some of the new entries: each stream reads them for itself.
+            (self.broadcast_offset, self.transitions_applied) = (head, seen);
+            for key in self.slots.keys() {
+                self.poll_stream(key, runnable, StreamPhase::serve);
+            }
+            return;
         };
-        let head_due = now + self.context.head_timeout;
-        entry.insert(Some(Slot::Request(Box::new(RequestPhase::new(socket, peer, slot_state, head_due)))));
-        self.arm(key, head_due);
+        for entry in &entries {
+            self.enqueue(entry, newest, tick);
+            self.broadcast_offset = entry.offset;
+            if self.dirty.len() > DIRTY_MAX {
+                break;
+            }
+        }
+        if self.broadcast_offset < head {
+            self.mailbox.has_new_entries.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Enqueues an entry for each idle stream that subscribes to it.
+    fn enqueue(&mut self, entry: &Entry, newest: Epoch, tick: &BroadcastTick) {
+        let Self { slots, dirty, oldest_queued, .. } = self;
+        // All streams share one chunk. It is not encoded if no stream subscribes.
+        let mut chunk = None;
+        for channel in &entry.channels {
+            slots.for_each_stream(channel, &mut |key, stream| {
+                let chunk = chunk.get_or_insert_with(|| chunk_of(&entry.frame(newest, &[])));
+                if stream.enqueue(entry, chunk, tick) {
+                    dirty.push(key);
+                    oldest_queued.get_or_insert(entry.published_at);
+                }
+            });
+        }
     }
 
     /// Makes a connection a stream.
     fn begin_stream(&mut self, key: usize, head: Bytes, stream: NewConnection, runnable: &mut Vec<usize>) {
-        let Some(Slot::Request(request)) = self.slots.get_mut(key).and_then(Option::take) else {
-            return;
-        };
-        if self.streams == 0 {
+        if !self.slots.has_streams() {
             // Without streams the mailbox did not note new entries.
             self.mailbox.has_streams.store(true, Ordering::SeqCst);
             self.broadcast_offset = self.log.head().offset;
         }
-        self.streams += 1;
-        let may_read = request.may_read();
-        let RequestPhase { socket, slot_state, .. } = *request;
-        let stream = StreamPhase::new(socket, head, stream, slot_state);
-        for subscription in stream.subscriptions().iter() {
-            self.subscriptions.add(subscription, key);
-        }
-        self.slots[key] = Some(Slot::Stream(Box::new(stream)));
+        let Some(may_read) = self.slots.begin_stream(key, head, stream) else { return };
         self.poll_slot(key, runnable, Slot::serve);
         if may_read {
             self.poll_slot(key, runnable, Slot::readable);
         }
     }
 
-    fn socket_event(&mut self, event: &mio::event::Event, runnable: &mut Vec<usize>) {
+    fn socket_event(&mut self, event: &Event, runnable: &mut Vec<usize>) {
         let Token(key) = event.token();
         if event.token() == WAKE_TOKEN {
             return;
         }
-        if is_gone(event) {
+        // The client has closed both directions.
+        if event.is_error() || event.is_write_closed() {
             return self.poll_slot(key, runnable, |_, _| SlotAction::Close);
         }
         if event.is_readable() || event.is_read_closed() {
@@ -289,28 +315,13 @@ impl Shard {
     }
 
     fn tick(&mut self, key: usize, timer: u64, now: Instant, runnable: &mut Vec<usize>) {
-        let Some(due) = self.due(key, timer) else { return };
+        let Some(due) = self.slots.due(key, timer, &self.context) else { return };
         if due <= now {
             self.poll_slot(key, runnable, |slot, context| slot.tick(context, now));
         }
-        if let Some(due) = self.due(key, timer) {
-            self.arm(key, due);
+        if let Some(due) = self.slots.due(key, timer, &self.context) {
+            self.slots.arm(key, due);
         }
-    }
-
-    /// Returns the time at which a slot is due, if `timer` is its newest timer.
-    fn due(&self, key: usize, timer: u64) -> Option<Instant> {
-        let slot = self.slots.get(key)?.as_ref()?;
-        (slot.state().timer.0 == timer).then(|| slot.due(&self.context))
-    }
-
-    fn arm(&mut self, key: usize, due: Instant) {
-        self.timers += 1;
-        let timer = self.timers;
-        if let Some(slot) = &mut self.slots[key] {
-            slot.state_mut().timer = (timer, due);
-        }
-        self.timer_wheel.arm(key, timer, due);
     }
 
     fn poll_slot(
@@ -319,13 +330,7 @@ impl Shard {
         runnable: &mut Vec<usize>,
         poll: impl FnOnce(&mut Slot, &mut ShardContext) -> SlotAction,
     ) {
-        let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { return };
-        let action = poll(slot, &mut self.context);
-        let (due, slot_state) = (slot.due(&self.context), slot.state());
-        let serial = slot_state.serial;
-        if due < slot_state.timer.1 {
-            self.arm(key, due);
-        }
+        let Some((serial, action)) = self.slots.poll(key, &mut self.context, poll) else { return };
         match action {
             SlotAction::Wait => {}
             SlotAction::Again => runnable.push(key),
@@ -352,17 +357,22 @@ impl Shard {
         });
     }
 
-    /// Empties a slot.
+    /// Polls a slot if it is a stream.
+    fn poll_stream(
+        &mut self,
+        key: usize,
+        runnable: &mut Vec<usize>,
+        poll: impl FnOnce(&mut StreamPhase, &ShardContext) -> SlotAction,
+    ) {
+        self.poll_slot(key, runnable, |slot, context| match slot.stream() {
+            Some(stream) => poll(stream, context),
+            None => SlotAction::Wait,
+        });
+    }
+
     fn remove_slot(&mut self, key: usize) -> Option<Slot> {
-        let mut slot = self.slots.try_remove(key).flatten()?;
-        let _ = self.poll.registry().deregister(slot.socket());
-        if let Some(stream) = slot.stream() {
-            for subscription in stream.subscriptions().iter() {
-                self.subscriptions.remove(subscription, |other| *other == key);
-            }
-            self.streams -= 1;
-            self.mailbox.has_streams.store(self.streams > 0, Ordering::SeqCst);
-        }
+        let slot = self.slots.remove(key, self.poll.registry())?;
+        self.mailbox.has_streams.store(self.slots.has_streams(), Ordering::SeqCst);
         self.release_connection();
         Some(slot)
     }

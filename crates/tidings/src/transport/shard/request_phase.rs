@@ -20,8 +20,7 @@ use super::{
     context::{ShardContext, SlotAction, SlotState},
     handoff::StreamHandoff,
     request_parser::{REQUEST_BYTES_MAX, may_be_for_shard, parse},
-    response::{RoutedResponse, route},
-    response_head::{Framing, write_head},
+    response::{Framing, RoutedResponse, route, write_head},
 };
 use crate::transport::{http1_framing::FramingValidator, socket::PeerInfo};
 
