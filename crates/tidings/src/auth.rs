@@ -14,6 +14,7 @@ mod permit;
 mod policy;
 mod reload;
 mod revocations;
+mod state;
 mod tickets;
 mod token;
 
@@ -25,7 +26,7 @@ pub(crate) use self::revocations::replication::{ReplicationOutcome, StoredRevoca
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::token::fuzz;
 pub(crate) use self::{
-    authorizer::{Authorizer, ReadKind},
+    authorizer::ReadKind,
     credential::Credential,
     denial::{denied, denied_at},
     hook::HookClient,
@@ -33,6 +34,7 @@ pub(crate) use self::{
     permit::{PublishPermit, SubscribePermit},
     revocations::replication::{RevocationStore, retry_unreplicated},
     revocations::{Revocations, RevokedSubject},
+    state::Authorizer,
     tickets::store::TicketStore,
 };
 

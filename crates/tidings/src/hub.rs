@@ -13,7 +13,7 @@ use std::{
 use rand::RngExt;
 use tidings_protocol::{
     EventId, Subscription,
-    body::{EndReason, HistoryPage, PublishMessage},
+    body::{EndReason, HistoryPage},
 };
 use tidings_sync::{Mutex, RwLock};
 use tokio::{sync::watch, time::Instant};
@@ -21,8 +21,8 @@ use tokio::{sync::watch, time::Instant};
 pub use self::{history::HistoryRequest, threads::ThreadEnded};
 pub(crate) use self::{history::iso_8601, subscribers::Subscribers, threads::ThreadRegistry};
 use crate::{
-    auth::{Authorizer, Identity, PublishPermit, SubscribePermit},
-    broker::{self, PublishOutcome},
+    auth::{Authorizer, Identity, SubscribePermit},
+    broker::PublishOutcome,
     config::{Settings, TlsSettings},
     connection::{
         ConnectionHandle, ConnectionId, OpenEvent, PositionStyle, Start, StreamOptions, StreamTimers,
@@ -32,7 +32,7 @@ use crate::{
     limits::{self, ClientAddress, PermitHolder, TrustedProxies},
     log::{Log, history::HistoryRange, open::OpenProgress, store::disk::OpenError},
     metrics::{LogGauges, Metrics},
-    publish::{CheckedMessage, Publication, Publisher},
+    publish::{Publication, Publisher},
     transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
 };
 
@@ -255,20 +255,8 @@ impl Hub {
         &self.0.authorizer
     }
 
-    /// Checks a message against the limits, before the publish is authorized.
-    pub(crate) fn check_message(&self, message: PublishMessage) -> Result<CheckedMessage, Error> {
-        self.0.publisher.check(message)
-    }
-
-    pub(crate) async fn publish_permitted(
-        &self,
-        permit: &PublishPermit,
-        messages: Vec<CheckedMessage>,
-    ) -> Result<Vec<PublishOutcome>, Error> {
-        if let Some(left) = self.drain_time_left() {
-            return Err(broker::shutting_down().retry_after(left));
-        }
-        self.0.publisher.publish(permit, messages).await
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.0.publisher
     }
 
     /// Makes an HTTP body of a connection. `pressure` is the back-pressure of its socket, if the hub knows it.
@@ -383,7 +371,7 @@ impl Hub {
     }
 
     /// Returns the time left of `shutdown.window`; `None` while the hub serves.
-    fn drain_time_left(&self) -> Option<Duration> {
+    pub(crate) fn drain_time_left(&self) -> Option<Duration> {
         self.0.drain_deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 

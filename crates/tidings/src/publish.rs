@@ -91,7 +91,11 @@ impl Publisher {
         })?;
         let broker = self.broker.read().clone();
         let broker = broker.ok_or_else(broker::shutting_down)?;
-        broker.append(items).await
+        match &*broker {
+            Broker::Embedded(broker) => broker.append(items).await,
+            #[cfg(feature = "redis")]
+            Broker::Redis(broker) => broker.append(items).await,
+        }
     }
 
     /// Refuses further publishes; the writer ends when the publishes in progress have their answers.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::{
-    authorizer::Authorizer,
     credential::{Credential, CredentialError},
     identity::{AuthMethod, Identity, Principal},
     policy::{AuthenticationError, Policy, ProviderKeys},
+    state::Authorizer,
     token::VerificationKey,
 };
 use crate::error::Error;

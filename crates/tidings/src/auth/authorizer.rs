@@ -1,58 +1,28 @@
 //! Authorization: an identity becomes a permit; the permit of an open stream is checked again after each change.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
-use tidings_sync::RwLock;
-use tokio::sync::watch;
+use tracing::warn;
 
 use super::{
     credential::CredentialError,
     denial::{DeniedAction, DeniedBy, denied_at, denied_by, denied_of},
-    hook::{Action, HookClient},
+    hook::Action,
     identity::{AuthMethod, HookSubject, Identity, Principal, time_until},
     permissions::Permissions,
     permit::{ManagePermit, PublishPermit, SubscribePermit},
-    policy::Policy,
-    revocations::{Revocations, replication::RevocationStore},
-    tickets::{Tickets, store::TicketStore},
+    revocations::{
+        Revocation, RevokedSubject,
+        replication::{Replication, RevocationChange, Unreplicated},
+    },
+    state::Authorizer,
 };
 use crate::{
-    config::Settings,
+    config::AuthSettings,
     error::{Code, Error},
-    limits::{Excess, RateLimiter},
-    lock,
-    metrics::Metrics,
+    limits::Excess,
 };
-
-/// Returns the time in milliseconds since 1970.
-pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
-
-/// Authenticates credentials and hands out permits.
-pub(crate) struct Authorizer {
-    /// `None` for an open hub.
-    pub(super) policy: Option<RwLock<Arc<Policy>>>,
-    /// Hook of the host application; a reload keeps it.
-    pub(super) own_hook: Option<Arc<HookClient>>,
-    /// Identity of every client of an open hub.
-    pub(super) open_hub_identity: Arc<Identity>,
-    pub(super) revocations: Revocations,
-    pub(super) tickets: Tickets,
-    /// Store of the tickets of all nodes; unset for a single node.
-    pub(super) ticket_store: OnceLock<Arc<dyn TicketStore>>,
-    /// Store of the revocations of all nodes; unset for a single node.
-    pub(super) revocation_store: OnceLock<Arc<dyn RevocationStore>>,
-    publish_rates: RateLimiter<Arc<str>>,
-    channels_max: u64,
-    pub(super) metrics: Arc<Metrics>,
-    clock: Clock,
-    /// Counts the changes that may take permissions from open streams.
-    changes: watch::Sender<u64>,
-}
 
 /// Kind of read that a subscription is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,54 +34,6 @@ pub(crate) enum ReadKind {
 }
 
 impl Authorizer {
-    /// Reads the policy from the settings.
-    ///
-    /// # Errors
-    /// For an unusable key file.
-    pub(crate) fn new(
-        settings: &Settings,
-        own_hook: Option<Arc<HookClient>>,
-        revocations: Revocations,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Result<Self, Error> {
-        let policy = settings.auth.as_ref().map(|auth| Policy::read(auth, None, &metrics)).transpose()?;
-        Ok(Self {
-            policy: policy.map(|policy| RwLock::new(&lock::AUTH_POLICY, Arc::new(policy))),
-            own_hook,
-            open_hub_identity: Arc::new(Identity::local(AuthMethod::OpenHub)),
-            revocations,
-            tickets: Tickets::default(),
-            ticket_store: OnceLock::new(),
-            revocation_store: OnceLock::new(),
-            publish_rates: RateLimiter::new(settings.limits.publishes_per_second, &lock::PUBLISH_RATES),
-            channels_max: settings.limits.channels_per_connection,
-            metrics,
-            clock,
-            changes: watch::Sender::new(0),
-        })
-    }
-
-    /// Sets the ticket store that all nodes share.
-    pub(crate) fn share_tickets(&self, ticket_store: Arc<dyn TicketStore>) {
-        let _ = self.ticket_store.set(ticket_store);
-    }
-
-    /// Sets the revocation store that all nodes share.
-    pub(crate) fn share_revocations(&self, revocation_store: Arc<dyn RevocationStore>) {
-        let _ = self.revocation_store.set(revocation_store);
-    }
-
-    /// Returns the revocation store of all nodes; `None` for a single node.
-    pub(crate) fn revocation_store(&self) -> Option<Arc<dyn RevocationStore>> {
-        self.revocation_store.get().cloned()
-    }
-
-    /// Returns a receiver of the changes that may take permissions from open streams.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
     /// Permits reading the channels of `subscriptions`, without repeats.
     ///
     /// # Errors
@@ -218,6 +140,47 @@ impl Authorizer {
         missing.map_or(Ok(ManagePermit::new()), |()| Err(self.denied(identity, DeniedAction::Manage)))
     }
 
+    /// Revokes a subject and ends its streams; [`Replication::run`] tells the other nodes. Blocks on the disk.
+    ///
+    /// Without `until` the revocation lasts as long as a token can: `auth.token_max_age`.
+    ///
+    /// # Errors
+    /// For too many revocations.
+    pub(crate) fn revoke(
+        &self,
+        _: &ManagePermit,
+        subject: RevokedSubject,
+        until: Option<f64>,
+    ) -> Result<Replication, Error> {
+        let now = self.now();
+        let age_max =
+            self.settings().map_or(AuthSettings::default().token_max_age, |auth| auth.token_max_age);
+        let until = until.unwrap_or(now + age_max.as_secs_f64());
+        let revocation = Revocation { subject, at: now as u64, until };
+        self.revocations.add(&revocation, now)?;
+        self.notify_change();
+        let kept = self.revocations.keep(slice::from_ref(&revocation), now);
+        Ok(Replication::new(self.revocation_store.get(), revocation, kept))
+    }
+
+    /// Applies revocations of other nodes and ends the streams of their subjects. Blocks on the disk.
+    ///
+    /// Returns the revocations of this node that the store lacks.
+    pub(crate) fn apply_remote(&self, change: RevocationChange) -> Vec<Unreplicated> {
+        let now = self.now();
+        let new = self.revocations.add_remote(&change, now);
+        if !new.is_empty() {
+            self.notify_change();
+            if let Err(error) = self.revocations.keep(&new, now) {
+                warn!(%error, revocations = new.len(), "remote revocations are in force, but not on disk");
+            }
+        }
+        match change {
+            RevocationChange::All(rows) => self.revocations.unreplicated(rows, now),
+            RevocationChange::One(..) | RevocationChange::Nothing => Vec::new(),
+        }
+    }
+
     /// Checks an open stream again, without the hook.
     ///
     /// # Errors
@@ -308,32 +271,6 @@ impl Authorizer {
             .limit("channels_per_connection"));
         }
         Ok(once)
-    }
-
-    pub(super) fn policy(&self) -> Option<Arc<Policy>> {
-        self.policy.as_ref().map(|policy| policy.read().clone())
-    }
-
-    /// Returns the number of changes so far.
-    pub(super) fn generation(&self) -> u64 {
-        *self.changes.borrow()
-    }
-
-    pub(super) fn notify_change(&self) {
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    fn has_changed_since(&self, identity: &Identity) -> bool {
-        self.generation() != identity.generation
-    }
-
-    /// Returns the time in seconds since 1970.
-    pub(super) fn now(&self) -> f64 {
-        self.now_millis() as f64 / 1000.0
-    }
-
-    pub(super) fn now_millis(&self) -> u64 {
-        (self.clock)()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reload of `[auth]` in a running hub.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
-use super::{authorizer::Authorizer, policy::Policy};
+use super::{policy::Policy, state::Authorizer};
 use crate::{
     config::AuthSettings,
     error::{Code, Error},
@@ -11,22 +11,7 @@ use crate::{
 /// Policy that was read and is not in force yet.
 pub(crate) struct PreparedPolicy(Option<Arc<Policy>>);
 
-struct PolicySettings(Arc<Policy>);
-
-impl Deref for PolicySettings {
-    type Target = AuthSettings;
-
-    fn deref(&self) -> &AuthSettings {
-        &self.0.settings
-    }
-}
-
 impl Authorizer {
-    /// Returns the settings in force; `None` for an open hub.
-    pub(crate) fn settings(&self) -> Option<impl Deref<Target = AuthSettings>> {
-        self.policy().map(PolicySettings)
-    }
-
     /// Reads new settings. They take effect with [`Authorizer::install`].
     ///
     /// # Errors

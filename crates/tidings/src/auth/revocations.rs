@@ -1,25 +1,23 @@
 //! Revocations of users, sessions and tokens, each until a time. They survive restarts.
 
-mod apply;
-mod entry;
 mod journal;
 pub(super) mod replication;
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, path::Path};
 
-pub(super) use self::entry::Revocation;
-pub(crate) use self::entry::RevokedSubject;
 use tidings_sync::{Mutex, MutexGuard};
 
-use self::journal::Journal;
+pub(super) use self::journal::Revocation;
+pub(crate) use self::journal::RevokedSubject;
+use self::{
+    journal::Journal,
+    replication::{REVOCATIONS_MAX, RevocationChange, Unreplicated, too_many},
+};
 use super::token::Claims;
 use crate::{
     error::{Code, Error},
     lock,
 };
-
-/// Revocations in force at one time.
-const REVOCATIONS_MAX: usize = 100_000;
 
 /// Revocations in force, and their journal.
 pub(crate) struct Revocations {
@@ -85,7 +83,14 @@ impl Revocations {
     }
 
     /// Adds revocations of other nodes, in memory; returns the new ones. The node that accepted them checked their number.
-    pub(super) fn add_remote(&self, revocations: Vec<Revocation>, now: f64) -> Vec<Revocation> {
+    pub(super) fn add_remote(&self, change: &RevocationChange, now: f64) -> Vec<Revocation> {
+        let revocations: Vec<Revocation> = match change {
+            RevocationChange::All(rows) => {
+                rows.iter().filter_map(|(name, _, text)| replication::parse(name, text)).collect()
+            }
+            RevocationChange::One(name, text) => replication::parse(name, text).into_iter().collect(),
+            RevocationChange::Nothing => Vec::new(),
+        };
         let mut active = self.active();
         if active.len() + revocations.len() > REVOCATIONS_MAX {
             active.retain(|_, it| it.until > now);
@@ -93,13 +98,20 @@ impl Revocations {
         revocations.into_iter().filter(|it| it.until > now && merge(&mut active, it.clone())).collect()
     }
 
-    /// Returns the revocations in force.
-    pub(super) fn all(&self, now: f64) -> Vec<Revocation> {
+    /// Returns the revocations in force that these rows of the shared store do not cover.
+    pub(super) fn unreplicated(&self, rows: Vec<(String, String, String)>, now: f64) -> Vec<Unreplicated> {
+        let mut rows: HashMap<_, _> =
+            rows.into_iter().map(|(name, version, text)| (name, (version, text))).collect();
         let active = self.active();
-        let active = active.iter().filter(|(_, it)| it.until > now);
-        let all =
-            active.map(|(subject, it)| Revocation { subject: subject.clone(), at: it.at, until: it.until });
-        all.collect()
+        let in_force = active.iter().filter(|(_, it)| it.until > now);
+        let unreplicated = in_force.filter_map(|(subject, it)| {
+            let revocation = Revocation { subject: subject.clone(), at: it.at, until: it.until };
+            match rows.remove(&replication::name_of(subject)) {
+                Some((version, text)) => replication::merge(revocation, version, &text),
+                None => Some(Unreplicated { revocation, version: String::new() }),
+            }
+        });
+        unreplicated.collect()
     }
 
     /// Writes revocations to the journal. Blocks on the disk.
@@ -150,16 +162,6 @@ fn merge(
     };
     let merged = ActiveRevocation { at: known.at.max(at), until: known.until.max(until) };
     std::mem::replace(known, merged) != merged
-}
-
-/// Returns the error for too many revocations; `place` names the full store.
-pub(super) fn too_many(place: &str) -> Error {
-    Error::new(
-        Code::TooMany,
-        format!("{REVOCATIONS_MAX} revocations are in force; no more can be kept {place}; change the signing key to refuse every token"),
-    )
-    .limit("revocations")
-    .retry_after(Duration::from_mins(1))
 }
 
 #[cfg(test)]

@@ -129,15 +129,15 @@ impl EmbeddedBroker {
     /// # Errors
     /// `not_stored` if they are not stored; `outcome_unknown` if the log does not answer within [`DEADLINE`].
     pub(crate) async fn append(&self, items: Vec<PendingEvent>) -> PublishResult {
-        if let Err(opening) = self.log.opened_soon().await {
-            return Err(not_stored(format!("{opening}; nothing was stored; try again")));
-        }
         let (answer, mut answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("the queue is open until the broker is dropped");
         let publish = QueuedPublish { items, answer };
         let Some(publish) = self.try_append_inline(queue, publish) else {
             return answered.try_recv().unwrap_or_else(|_| Err(closed_error()));
         };
+        if let Err(opening) = self.log.opened_soon().await {
+            return Err(not_stored(format!("{opening}; nothing was stored; try again")));
+        }
         let due = tokio::time::Instant::now() + DEADLINE;
         match tokio::time::timeout_at(due, queue.send(publish)).await {
             Ok(Ok(())) => deferred_wake::wake_or_defer(&self.waker),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     auth::{self, Identity},
-    broker::PublishOutcome,
+    broker::{self, PublishOutcome},
     error::{Code, Error},
     hub::Hub,
     publish::CheckedMessage,
@@ -60,7 +60,7 @@ pub(super) async fn one(
             format!("data is not UTF-8 from byte {at} on; encode what is binary, as in base64"),
         )
     })?;
-    Ok(Json(publish_alone(&hub, &identity, hub.check_message(message)?).await?))
+    Ok(Json(publish_alone(&hub, &identity, hub.publisher().check(message)?).await?))
 }
 
 /// Publishes one JSON object, an array, or NDJSON.
@@ -75,7 +75,8 @@ pub(super) async fn messages(
     let content_type = parameters::header(&headers, header::CONTENT_TYPE.as_str())?;
     let mut check = |index: Option<usize>, message: PublishMessage| {
         let message = if index.is_none() { with_key_of_header(message, &headers)? } else { message };
-        let checked = hub.check_message(message).map_err(|error| index.into_iter().fold(error, Error::at))?;
+        let checked =
+            hub.publisher().check(message).map_err(|error| index.into_iter().fold(error, Error::at))?;
         let allowed = hub.authorizer().check_publish(&identity, checked.channels());
         allowed.map_err(|error| index.into_iter().fold(error, auth::denied_at))?;
         Ok::<_, PublishError>(checked)
@@ -136,7 +137,10 @@ async fn publish(
     messages: Vec<CheckedMessage>,
 ) -> Result<Vec<PublishAnswer>, Error> {
     let permit = hub.authorizer().publish(identity, messages.iter().map(CheckedMessage::channels)).await?;
-    let published = hub.publish_permitted(&permit, messages).await?;
+    if let Some(left) = hub.drain_time_left() {
+        return Err(broker::shutting_down().retry_after(left));
+    }
+    let published = hub.publisher().publish(&permit, messages).await?;
     Ok(published.iter().map(answer).collect())
 }
 

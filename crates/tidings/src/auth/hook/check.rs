@@ -9,10 +9,10 @@ use tracing::debug;
 use super::{AccessRequest, Action, HookClient, Subject};
 use crate::{
     auth::{
-        authorizer::Authorizer,
         denial::{DeniedAction, DeniedBy, denied_by},
         identity::{HookSubject, Identity},
         policy::Policy,
+        state::Authorizer,
     },
     config::AuthSettings,
     error::Error,

@@ -3,13 +3,16 @@
 //! Concurrent revocations of one subject are merged: the later time and the later expiry win. A write that hits a version
 //! conflict merges and retries.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Revocation, RevokedSubject, too_many};
+use super::{Revocation, RevokedSubject};
 use crate::error::{Code, Error};
+
+/// Revocations in force at one time.
+pub(super) const REVOCATIONS_MAX: usize = 100_000;
 
 type StoreFuture<'a, Done> = Pin<Box<dyn Future<Output = Done> + Send + 'a>>;
 
@@ -91,7 +94,7 @@ impl Drop for ResyncOnDrop {
 }
 
 impl Replication {
-    pub(super) fn new(
+    pub(in crate::auth) fn new(
         revocation_store: Option<&Arc<dyn RevocationStore>>,
         revocation: Revocation,
         kept: Result<(), Error>,
@@ -169,6 +172,16 @@ async fn replicate_until_done(
         unreplicated = left.collect();
     }
     Ok(capacity)
+}
+
+/// Returns the error for too many revocations; `place` names the full store.
+pub(super) fn too_many(place: &str) -> Error {
+    Error::new(
+        Code::TooMany,
+        format!("{REVOCATIONS_MAX} revocations are in force; no more can be kept {place}; change the signing key to refuse every token"),
+    )
+    .limit("revocations")
+    .retry_after(Duration::from_mins(1))
 }
 
 /// Merges a revocation with the row of its subject; `None` if the row already covers it.

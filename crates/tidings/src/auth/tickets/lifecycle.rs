@@ -7,11 +7,12 @@ use tidings_protocol::Subscription;
 use super::{Ticket, store};
 use crate::{
     auth::{
-        authorizer::{Authorizer, ReadKind},
+        authorizer::ReadKind,
         credential::{Credential, CredentialError},
         denial::{DeniedAction, DeniedBy, denied, denied_by},
         identity::{AuthMethod, Identity, Principal},
         policy::{AuthenticationError, Policy},
+        state::Authorizer,
     },
     config::Secret,
     error::Error,
