@@ -12,6 +12,7 @@ mod rows;
 mod source;
 mod tables;
 mod type_names;
+mod ways;
 
 use crate::tally::Tally;
 use crate::workspace::{Result, Workspace};
@@ -25,6 +26,7 @@ const RULES: &[Rule] = &[
     ("rows", "module rows use only rows below them", rows::check),
     ("edges", "crates use only crates of their row", manifests::edges),
     ("circles", "files of a crate use each other in one direction", modules::circles),
+    ("ways", "ways of ARCHITECTURE.md lead from file to file", ways::check),
     ("http", "the core names no HTTP types", rows::no_http_in_the_core),
     ("lengths", "files are short", layout::lengths),
     ("first-lines", "files begin with a sentence about them", layout::first_lines),

@@ -8,10 +8,3 @@ pub(crate) mod redis;
 
 pub use self::api::PublishOutcome;
 pub(crate) use self::api::{DeliverySink, InterestChange, PendingEvent, shutting_down};
-
-/// Broker of this node.
-pub(crate) enum Broker {
-    Embedded(embedded::EmbeddedBroker),
-    #[cfg(feature = "redis")]
-    Redis(redis::RedisBroker),
-}

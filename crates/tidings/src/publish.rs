@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::{PUBLISHER_BYTES_MAX, PublishPermit},
-    broker::{self, Broker, PendingEvent, PublishOutcome},
+    broker::{self, PendingEvent, PublishOutcome, embedded::EmbeddedBroker},
     config::{Envelope, Settings},
     error::{Code, Error},
     lock,
@@ -31,6 +31,13 @@ const WAITING_KIB_MAX: usize = 64 << 10;
 
 // A publisher's name is stored beside its idempotency keys.
 const _: () = assert!(PUBLISHER_BYTES_MAX <= SHORT_BYTES_MAX);
+
+/// Broker of this node.
+pub(crate) enum Broker {
+    Embedded(EmbeddedBroker),
+    #[cfg(feature = "redis")]
+    Redis(broker::redis::RedisBroker),
+}
 
 /// Accepts publishes for one hub.
 pub(crate) struct Publisher {

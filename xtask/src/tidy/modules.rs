@@ -64,6 +64,14 @@ impl<'a> Crate<'a> {
         found
     }
 
+    /// Whether the module in the file `from` uses the one in the file `to`.
+    pub(crate) fn file_uses(&self, from: &str, to: &str) -> bool {
+        let user = self.modules.iter().find(|(_, module)| module.file.path == from);
+        user.is_some_and(|(name, module)| {
+            self.uses(name, module).keys().any(|used| self.modules[used].file.path == to)
+        })
+    }
+
     fn uses(&self, name: &[String], module: &Module<'_>) -> Uses {
         let mut uses = Uses::new();
         for path in &module.paths {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     auth::{RevocationStore, TicketStore},
-    broker::{Broker, DeliverySink, embedded},
+    broker::{DeliverySink, embedded},
     config::Settings,
     error::{Code, Error},
     log::{Log, open::UnreadLog},
     metrics::Metrics,
+    publish::Broker,
 };
 
 use super::{maintenance::MaintenanceThreads, supervisor::Supervisor};
