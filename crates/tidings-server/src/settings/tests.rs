@@ -21,21 +21,35 @@ fn read(text: &str) -> Vec<String> {
     values.chain(parsed.diagnostics.iter().map(ToString::to_string)).collect()
 }
 
-/// The problems that these variables and flags make without a file.
-fn problems(variables: &[(&str, &str)], flags: Vec<FlagValue>) -> Vec<String> {
-    match load_with(variables, flags, None) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
-    }
+/// Loads variables and flags without a file. The errors are texts.
+fn load_with(variables: &[(&str, &str)], flags: Vec<FlagValue>) -> Result<Loaded, Vec<String>> {
+    load_within(variables, flags, None)
 }
 
-fn load_with(
+/// As [`load_with`], with so many file descriptors.
+fn load_within(
     variables: &[(&str, &str)],
     flags: Vec<FlagValue>,
     descriptors_max: Option<u64>,
-) -> Result<Loaded, Vec<Diagnostic>> {
+) -> Result<Loaded, Vec<String>> {
     let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    load(Sources { config: None, variables, flags, descriptors_max })
+    let loaded = load(Sources { config: None, variables, flags, descriptors_max });
+    loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+/// The errors of these variables.
+#[track_caller]
+fn errors(variables: &[(&str, &str)]) -> Vec<String> {
+    load_with(variables, Vec::new()).expect_err("invalid settings")
+}
+
+fn flag(setting: &'static str, flag: &'static str, raw: RawValue) -> FlagValue {
+    FlagValue { setting, flag, raw }
+}
+
+/// The flag `--insecure`.
+fn insecure() -> FlagValue {
+    flag("insecure", "--insecure", RawValue::Bare("true".to_owned()))
 }
 
 #[test]
@@ -66,8 +80,7 @@ fn every_example_and_default_reads_back_as_it_is_shown() {
 #[test]
 fn what_differs_is_seen_whatever_is_shown() {
     let with_secret = |secret: &str| {
-        let loaded = load_with(&[("TIDINGS_AUTH_SECRET", secret)], Vec::new(), None).expect("good");
-        loaded.settings
+        load_with(&[("TIDINGS_AUTH_SECRET", secret)], Vec::new()).expect("valid settings").settings
     };
     let differing = |one: &Settings, other: &Settings| {
         let differs = SETTINGS.iter().filter(|setting| (setting.differs)(one, other));
@@ -136,35 +149,27 @@ fn values_of_the_wrong_kind_are_located() {
 
 #[test]
 fn settings_of_later_versions_are_refused_in_the_file() {
-    let found = read("[nats]\nurl = \"nats://u:s3cret@h\"\n");
-    assert_eq!(
-        found,
-        [
-            "t.toml:2:1: nats.url is not available in this version; remove it; several nodes share a log over Redis, see \
-             redis.url"
-        ]
-    );
+    let expected = "t.toml:2:1: nats.url is not available in this version; remove it; several nodes share a log over \
+                    Redis, see redis.url";
+    assert_eq!(read("[nats]\nurl = \"nats://u:s3cret@h\"\n"), [expected]);
     assert_eq!(read("[nats]\n").len(), 1);
 }
 
 #[test]
 fn variables_are_checked_and_name_the_nearest() {
     assert_eq!(
-        problems(
-            &[
-                ("TIDINGS_LOG_RETENTON_AGE", "1h"),
-                ("TIDINGS_TEST_MODE", "true"),
-                ("TIDINGS_INSECURE", "1"),
-                ("TIDINGS_NATS_URL", "nats://u:s3cret@h"),
-                ("TIDINGS_AUTH_KEYS", "tk_s3cret"),
-                ("REDIS_URL", ""),
-                ("NATS_URL", "nats://u:s3cret@h"),
-                ("TIDINGS_URL", "http://h"),
-                ("TIDINGS_TOKEN", "t"),
-                ("TEST_MODE", ""),
-            ],
-            Vec::new()
-        ),
+        errors(&[
+            ("TIDINGS_LOG_RETENTON_AGE", "1h"),
+            ("TIDINGS_TEST_MODE", "true"),
+            ("TIDINGS_INSECURE", "1"),
+            ("TIDINGS_NATS_URL", "nats://u:s3cret@h"),
+            ("TIDINGS_AUTH_KEYS", "tk_s3cret"),
+            ("REDIS_URL", ""),
+            ("NATS_URL", "nats://u:s3cret@h"),
+            ("TIDINGS_URL", "http://h"),
+            ("TIDINGS_TOKEN", "t"),
+            ("TEST_MODE", ""),
+        ]),
         [
             "NATS_URL: not available in this version; unset it; several nodes share a log over Redis, see redis.url",
             "TIDINGS_AUTH_KEYS: not a setting of the environment: auth.keys is a list of tables; make a key with `tidings \
@@ -181,18 +186,15 @@ fn variables_are_checked_and_name_the_nearest() {
 #[test]
 fn bad_values_name_value_setting_place_bound_and_example() {
     assert_eq!(
-        problems(
-            &[
-                ("TIDINGS_LOG_RETENTION_AGE", "24"),
-                ("TIDINGS_LOG_RETENTION_BYTES", "1KiB"),
-                ("TIDINGS_LOG_DURABILITY", "fsink"),
-                ("TIDINGS_LIMITS_CONNECTIONS", "-1"),
-                ("TIDINGS_STREAM_ENABLED", "maybe"),
-                ("TIDINGS_LISTEN", "example.com:80"),
-                ("TIDINGS_SHUTDOWN_WINDOW", ""),
-            ],
-            Vec::new()
-        ),
+        errors(&[
+            ("TIDINGS_LOG_RETENTION_AGE", "24"),
+            ("TIDINGS_LOG_RETENTION_BYTES", "1KiB"),
+            ("TIDINGS_LOG_DURABILITY", "fsink"),
+            ("TIDINGS_LIMITS_CONNECTIONS", "-1"),
+            ("TIDINGS_STREAM_ENABLED", "maybe"),
+            ("TIDINGS_LISTEN", "example.com:80"),
+            ("TIDINGS_SHUTDOWN_WINDOW", ""),
+        ]),
         [
             "TIDINGS_LIMITS_CONNECTIONS: limits.connections is \"-1\", which is not a whole number, for example 15000",
             "TIDINGS_LISTEN: listen has \"example.com:80\", which is not an address and a port; host names but \
@@ -209,13 +211,8 @@ fn bad_values_name_value_setting_place_bound_and_example() {
 
 #[test]
 fn flags_win_over_variables() {
-    let flag = FlagValue {
-        setting: "listen",
-        flag: "--listen",
-        raw: RawValue::List(vec!["localhost:0".to_owned()]),
-    };
-    let loaded =
-        load_with(&[("TIDINGS_LISTEN", "127.0.0.1:1,[::1]:1")], vec![flag], None).expect("good settings");
+    let flag = flag("listen", "--listen", RawValue::List(vec!["localhost:0".to_owned()]));
+    let loaded = load_with(&[("TIDINGS_LISTEN", "127.0.0.1:1,[::1]:1")], vec![flag]).expect("valid settings");
     assert_eq!(loaded.settings.listen, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(loaded.origin("listen").to_string(), "flag --listen");
 }
@@ -223,37 +220,34 @@ fn flags_win_over_variables() {
 #[test]
 fn addresses_beyond_loopback_need_insecure() {
     let beyond = [("TIDINGS_LISTEN", "0.0.0.0:80, [::ffff:127.0.0.1]:81, [::]:82")];
-    let found = problems(&beyond, Vec::new());
+    let found = errors(&beyond);
     assert_eq!(found.len(), 2);
     assert!(found[0].contains("0.0.0.0:80") && found[0].contains("--insecure"), "{found:?}");
     assert!(found[1].contains("[::]:82"), "{found:?}");
-    let flag = FlagValue { setting: "insecure", flag: "--insecure", raw: RawValue::Bare("true".to_owned()) };
-    assert_eq!(problems(&beyond, vec![flag]), Vec::<String>::new());
+    assert!(load_with(&beyond, vec![insecure()]).is_ok());
 }
 
 #[test]
 fn defaults_follow_what_was_set() {
-    let loaded =
-        load_with(&[("TIDINGS_LIMITS_BODY_BYTES", "1KiB")], Vec::new(), Some(1_000_000)).expect("good");
-    assert_eq!(loaded.settings.limits.event_bytes, 1024);
-    let loaded =
-        load_with(&[("TIDINGS_LIMITS_EVENT_BYTES", "16MiB")], Vec::new(), Some(1_000_000)).expect("good");
-    assert_eq!(loaded.settings.limits.body_bytes, 16 << 20);
-    assert_eq!(loaded.settings.limits.connections, 15_000);
+    let limits = |name, value| {
+        let loaded = load_within(&[(name, value)], Vec::new(), Some(1_000_000));
+        loaded.expect("valid settings").settings.limits
+    };
+    assert_eq!(limits("TIDINGS_LIMITS_BODY_BYTES", "1KiB").event_bytes, 1024);
+    let limits = limits("TIDINGS_LIMITS_EVENT_BYTES", "16MiB");
+    assert_eq!((limits.body_bytes, limits.connections), (16 << 20, 15_000));
     let both = [("TIDINGS_LIMITS_EVENT_BYTES", "2KiB"), ("TIDINGS_LIMITS_BODY_BYTES", "1KiB")];
-    assert_eq!(problems(&both, Vec::new()).len(), 1);
+    assert_eq!(errors(&both).len(), 1);
 }
 
 #[test]
 fn connections_follow_the_descriptors() {
-    let connections = |descriptors| {
-        let loaded = load_with(&[], Vec::new(), Some(descriptors)).expect("good");
-        (loaded.settings.limits.connections, loaded.warnings.len())
-    };
-    assert_eq!(connections(100_000), (15_000, 0));
-    assert_eq!(connections(4_096), (3_596, 0));
-    assert_eq!(connections(256), (128, 0));
-    let loaded = load_with(&[("TIDINGS_LIMITS_CONNECTIONS", "5000")], Vec::new(), Some(4_096)).expect("good");
+    for (descriptors, connections) in [(100_000, 15_000), (4_096, 3_596), (256, 128)] {
+        let loaded = load_within(&[], Vec::new(), Some(descriptors)).expect("valid settings");
+        assert_eq!((loaded.settings.limits.connections, loaded.warnings.len()), (connections, 0));
+    }
+    let variables = [("TIDINGS_LIMITS_CONNECTIONS", "5000")];
+    let loaded = load_within(&variables, Vec::new(), Some(4_096)).expect("valid settings");
     assert_eq!(loaded.settings.limits.connections, 5_000);
     assert!(loaded.warnings[0].contains("ulimit -n 5500"), "{:?}", loaded.warnings);
 }

@@ -22,10 +22,10 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, report: &mut dyn FnMut(usize, S
     for entry in entries {
         match entry.get_ref() {
             DeValue::Table(table) => keys.extend(read_key(table, entry.span().start, report)),
-            _ => report(
-                entry.span().start,
-                "auth.keys has an entry that is no key; head each key with [[auth.keys]]".to_owned(),
-            ),
+            _ => {
+                let error = "auth.keys has an entry that is no key; head each key with [[auth.keys]]";
+                report(entry.span().start, error.to_owned());
+            }
         }
     }
     keys
@@ -37,13 +37,8 @@ fn read_key(
     offset: usize,
     report: &mut dyn FnMut(usize, String),
 ) -> Option<KeySettings> {
-    let mut key = KeySettings {
-        name: String::new(),
-        hash: String::new(),
-        rights: vec![],
-        subscribe: vec![],
-        publish: vec![],
-    };
+    let (name, hash, rights) = (String::new(), String::new(), vec![]);
+    let mut key = KeySettings { name, hash, rights, subscribe: vec![], publish: vec![] };
     let mut is_good = true;
     let mut fail = |offset: usize, message: String| {
         is_good = false;
@@ -68,12 +63,8 @@ fn read_key(
     }
     for member in ["name", "hash"] {
         if table.keys().all(|known| &**known.get_ref() != member) {
-            fail(
-                offset,
-                format!(
-                    "auth.keys: {member} is missing; make a key with `tidings key --name N`, which prints it"
-                ),
-            );
+            let advice = "make a key with `tidings key --name N`, which prints it";
+            fail(offset, format!("auth.keys: {member} is missing; {advice}"));
         }
     }
     is_good.then_some(key)

@@ -3,12 +3,12 @@
 use super::*;
 
 fn from_flag(url: &str) -> Vec<FlagValue> {
-    vec![FlagValue { setting: "redis.url", flag: "--redis", raw: RawValue::Text(url.to_owned()) }]
+    vec![flag("redis.url", "--redis", RawValue::Text(url.to_owned()))]
 }
 
 /// Returns the Redis of these variables and flags, and its origin.
 fn redis(variables: &[(&str, &str)], flags: Vec<FlagValue>) -> Option<(String, String)> {
-    let loaded = load_with(variables, flags, None).expect("good settings");
+    let loaded = load_with(variables, flags).expect("valid settings");
     let redis = loaded.settings.redis.as_ref()?;
     Some((redis.url.reveal().to_owned(), loaded.origin("redis.url").to_string()))
 }
@@ -24,31 +24,25 @@ fn redis_of_the_machine_counts_where_none_is_named_for_this_hub() {
     assert_eq!(redis(&[], Vec::new()), None);
     assert_eq!(redis(&[("REDIS_URL", "")], Vec::new()), None);
     assert_eq!(redis(&[shared], Vec::new()), from("redis://a", "environment REDIS_URL"));
-    assert_eq!(
-        redis(&[shared, own("redis://b")], Vec::new()),
-        from("redis://b", "environment TIDINGS_REDIS_URL")
-    );
+    let both = [shared, own("redis://b")];
+    assert_eq!(redis(&both, Vec::new()), from("redis://b", "environment TIDINGS_REDIS_URL"));
     assert_eq!(redis(&[shared, own("none")], Vec::new()), None);
-    assert_eq!(redis(&[shared, own("redis://b")], from_flag("redis://c")), from("redis://c", "flag --redis"));
+    assert_eq!(redis(&both, from_flag("redis://c")), from("redis://c", "flag --redis"));
     assert_eq!(redis(&[shared], from_flag("none")), None);
 }
 
 #[test]
 fn values_of_redis_are_read() {
-    let loaded = load_with(
-        &[
-            ("REDIS_URL", "rediss://u:w@h:1/2"),
-            ("TIDINGS_REDIS_PREFIX", "shop"),
-            ("TIDINGS_REDIS_LISTEN", "a.*, b:**"),
-            ("TIDINGS_REDIS_DEADLINE", "2s"),
-            ("TIDINGS_REDIS_LEASE", "3s"),
-            ("TIDINGS_REDIS_REPLICAS_MIN", "1"),
-            ("TIDINGS_REDIS_CAPTURE", ""),
-        ],
-        Vec::new(),
-        None,
-    );
-    let loaded = loaded.expect("good settings");
+    let variables = [
+        ("REDIS_URL", "rediss://u:w@h:1/2"),
+        ("TIDINGS_REDIS_PREFIX", "shop"),
+        ("TIDINGS_REDIS_LISTEN", "a.*, b:**"),
+        ("TIDINGS_REDIS_DEADLINE", "2s"),
+        ("TIDINGS_REDIS_LEASE", "3s"),
+        ("TIDINGS_REDIS_REPLICAS_MIN", "1"),
+        ("TIDINGS_REDIS_CAPTURE", ""),
+    ];
+    let loaded = load_with(&variables, Vec::new()).expect("valid settings");
     let redis = loaded.settings.redis.expect("a Redis");
     assert_eq!((redis.prefix.as_str(), redis.replicas_min), ("shop", 1));
     assert_eq!((redis.deadline.as_secs(), redis.lease.as_secs()), (2, 3));
@@ -59,28 +53,23 @@ fn values_of_redis_are_read() {
 #[test]
 fn settings_of_redis_without_its_url_are_let_go_with_a_warning() {
     let variables = [("TIDINGS_REDIS_PREFIX", "shop"), ("TIDINGS_REDIS_LEASE", "3s")];
-    let loaded = load_with(&variables, Vec::new(), None).expect("good settings");
+    let loaded = load_with(&variables, Vec::new()).expect("valid settings");
     assert_eq!(loaded.settings.redis, None);
-    assert_eq!(
-        loaded.warnings,
-        ["without redis.url this is one node by itself; redis.lease, redis.prefix are without effect"]
-    );
+    let expected =
+        "without redis.url this is one node by itself; redis.lease, redis.prefix are without effect";
+    assert_eq!(loaded.warnings, [expected]);
     assert_eq!(*loaded.origin("redis.prefix"), Origin::Default);
 }
 
 #[test]
 fn faults_of_redis_name_their_place_and_show_no_password() {
-    let found = problems(
-        &[
+    assert_eq!(
+        errors(&[
             ("REDIS_URL", "redis://u:s3cret@h:1x/0"),
             ("TIDINGS_REDIS_LISTEN", "a, $b"),
             ("TIDINGS_REDIS_DEADLINE", "soon"),
             ("TIDINGS_REDIS_LEASEE", "1s"),
-        ],
-        Vec::new(),
-    );
-    assert_eq!(
-        found,
+        ]),
         [
             "REDIS_URL: redis.url has a port that is no number; an IPv6 address stands in brackets, for example \
              \"rediss://redis.example.com:6379/0\"",
@@ -90,16 +79,12 @@ fn faults_of_redis_name_their_place_and_show_no_password() {
              are the hub's own, use another, for example [\"**\"]",
         ]
     );
-    let found = problems(
-        &[
+    assert_eq!(
+        errors(&[
             ("REDIS_URL", "redis://h"),
             ("TIDINGS_REDIS_LISTEN", "__keyevent@0__:del"),
             ("TIDINGS_REDIS_CAPTURE", "a"),
-        ],
-        Vec::new(),
-    );
-    assert_eq!(
-        found,
+        ]),
         [
             "TIDINGS_REDIS_LISTEN: redis.listen has \"__keyevent@0__:del\"; channels that begin __key are Redis's own, and \
              never heard, for example [\"**\"]",

@@ -7,31 +7,43 @@ use tidings::protocol::Pattern;
 
 use super::base::{RawValue, ValueFormat, list, shortened, suggest_word, toml_text};
 
-pub(crate) struct AddressesFormat;
-pub(crate) struct TextsFormat;
-pub(crate) struct PatternsFormat;
-pub(crate) struct AlgorithmsFormat;
+/// Declares a format of a list, with the function that reads its texts.
+macro_rules! list_format {
+    ($format:ident, $entry:ty, $name:literal, $read:expr) => {
+        pub(crate) struct $format;
+
+        impl ValueFormat for $format {
+            type Value = Vec<$entry>;
+            const NAME: &'static str = $name;
+
+            fn read(raw: &RawValue) -> Result<Vec<$entry>, String> {
+                list(raw).and_then($read)
+            }
+
+            fn show(value: &Vec<$entry>) -> String {
+                show_texts(value)
+            }
+        }
+    };
+}
+
+list_format!(AddressesFormat, SocketAddr, "list of addresses", read_addresses);
+list_format!(TextsFormat, String, "list of texts", Ok);
+list_format!(PatternsFormat, Pattern, "list of patterns", read_patterns);
+list_format!(AlgorithmsFormat, Algorithm, "list of algorithms", read_algorithms);
+
 pub(crate) struct KeysFormat;
 
-impl ValueFormat for AddressesFormat {
-    type Value = Vec<SocketAddr>;
-    const NAME: &'static str = "list of addresses";
-
-    fn read(raw: &RawValue) -> Result<Vec<SocketAddr>, String> {
-        let mut addresses = Vec::new();
-        for text in list(raw)? {
-            let address = read_address(&text)?;
-            if address.port() != 0 && addresses.contains(&address) {
-                return Err(format!("has {address} twice; once is enough"));
-            }
-            addresses.push(address);
+fn read_addresses(texts: Vec<String>) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    for text in texts {
+        let address = read_address(&text)?;
+        if address.port() != 0 && addresses.contains(&address) {
+            return Err(format!("has {address} twice; once is enough"));
         }
-        Ok(addresses)
+        addresses.push(address);
     }
-
-    fn show(value: &Vec<SocketAddr>) -> String {
-        show_texts(value)
-    }
+    Ok(addresses)
 }
 
 /// Reads an address. Of all host names only `localhost` is accepted, because it needs no resolver.
@@ -57,65 +69,33 @@ fn read_address(text: &str) -> Result<SocketAddr, String> {
     Err(format!("has {found}, which is not an address and a port; {advice}"))
 }
 
-impl ValueFormat for TextsFormat {
-    type Value = Vec<String>;
-    const NAME: &'static str = "list of texts";
-
-    fn read(raw: &RawValue) -> Result<Vec<String>, String> {
-        list(raw)
-    }
-
-    fn show(value: &Vec<String>) -> String {
-        show_texts(value)
-    }
+fn read_patterns(texts: Vec<String>) -> Result<Vec<Pattern>, String> {
+    let parse = |text: String| {
+        let pattern = Pattern::parse(&text);
+        pattern.map_err(|error| format!("has {}, which is not a pattern: {error}", shortened(&text)))
+    };
+    texts.into_iter().map(parse).collect()
 }
 
-impl ValueFormat for PatternsFormat {
-    type Value = Vec<Pattern>;
-    const NAME: &'static str = "list of patterns";
-
-    fn read(raw: &RawValue) -> Result<Vec<Pattern>, String> {
-        let parse = |text: String| {
-            let pattern = Pattern::parse(&text);
-            pattern.map_err(|error| format!("has {}, which is not a pattern: {error}", shortened(&text)))
-        };
-        list(raw)?.into_iter().map(parse).collect()
-    }
-
-    fn show(value: &Vec<Pattern>) -> String {
-        show_texts(value)
-    }
-}
-
-impl ValueFormat for AlgorithmsFormat {
-    type Value = Vec<Algorithm>;
-    const NAME: &'static str = "list of algorithms";
-
-    fn read(raw: &RawValue) -> Result<Vec<Algorithm>, String> {
-        let mut algorithms = Vec::new();
-        for word in list(raw)? {
-            if word.eq_ignore_ascii_case("none") {
-                let text = "has \"none\", which is never accepted: such tokens have no signature; an empty list accepts \
-                            every algorithm that the keys support";
-                return Err(text.to_owned());
-            }
-            let algorithm = word.parse().map_err(|_| {
-                // A word this short is no secret.
-                let shown =
-                    if word.len() <= 8 { format!("{word:?}") } else { "an unknown algorithm".to_owned() };
-                let near = suggest_word(&word, Algorithm::WORDS);
-                format!("has {shown}; one of {}{near}", Algorithm::WORDS.join(", "))
-            })?;
-            if !algorithms.contains(&algorithm) {
-                algorithms.push(algorithm);
-            }
+fn read_algorithms(words: Vec<String>) -> Result<Vec<Algorithm>, String> {
+    let mut algorithms = Vec::new();
+    for word in words {
+        if word.eq_ignore_ascii_case("none") {
+            let text = "has \"none\", which is never accepted: such tokens have no signature; an empty list accepts \
+                        every algorithm that the keys support";
+            return Err(text.to_owned());
         }
-        Ok(algorithms)
+        let algorithm = word.parse().map_err(|_| {
+            // A word this short is no secret.
+            let shown = if word.len() <= 8 { format!("{word:?}") } else { "an unknown algorithm".to_owned() };
+            let near = suggest_word(&word, Algorithm::WORDS);
+            format!("has {shown}; one of {}{near}", Algorithm::WORDS.join(", "))
+        })?;
+        if !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
     }
-
-    fn show(value: &Vec<Algorithm>) -> String {
-        show_texts(value)
-    }
+    Ok(algorithms)
 }
 
 impl ValueFormat for KeysFormat {
@@ -123,13 +103,12 @@ impl ValueFormat for KeysFormat {
     const NAME: &'static str = "list of tables";
 
     fn read(raw: &RawValue) -> Result<Vec<KeySettings>, String> {
-        match raw {
-            RawValue::Keys(keys) => Ok(keys.clone()),
-            RawValue::Text(_) | RawValue::Bare(_) | RawValue::List(_) | RawValue::Nothing => Err(
-                "is not a list of keys; make one with `tidings key --name N`, which prints the lines to keep"
-                    .to_owned(),
-            ),
-        }
+        let RawValue::Keys(keys) = raw else {
+            let text =
+                "is not a list of keys; make one with `tidings key --name N`, which prints the lines to keep";
+            return Err(text.to_owned());
+        };
+        Ok(keys.clone())
     }
 
     /// Shows the keys without their hashes.

@@ -131,33 +131,27 @@ impl ValueFormat for BoolFormat {
     }
 }
 
-impl ValueFormat for DurabilityFormat {
-    type Value = Durability;
-    const NAME: &'static str = "`memory`, `interval` or `fsync`";
+/// Implements a format whose values are one of a few words.
+macro_rules! word_format {
+    ($format:ident, $value:ident, $name:literal) => {
+        impl ValueFormat for $format {
+            type Value = $value;
+            const NAME: &'static str = $name;
 
-    fn read(raw: &RawValue) -> Result<Durability, String> {
-        let word = scalar(raw, "a word")?;
-        word.parse().map_err(|unknown| format!("{unknown}{}", suggest_word(&word, Durability::WORDS)))
-    }
+            fn read(raw: &RawValue) -> Result<$value, String> {
+                let word = scalar(raw, "a word")?;
+                word.parse().map_err(|unknown| format!("{unknown}{}", suggest_word(&word, $value::WORDS)))
+            }
 
-    fn show(value: &Durability) -> String {
-        format!("\"{value}\"")
-    }
+            fn show(value: &$value) -> String {
+                format!("\"{value}\"")
+            }
+        }
+    };
 }
 
-impl ValueFormat for EnvelopeFormat {
-    type Value = Envelope;
-    const NAME: &'static str = "`any` or `strict`";
-
-    fn read(raw: &RawValue) -> Result<Envelope, String> {
-        let word = scalar(raw, "a word")?;
-        word.parse().map_err(|unknown| format!("{unknown}{}", suggest_word(&word, Envelope::WORDS)))
-    }
-
-    fn show(value: &Envelope) -> String {
-        format!("\"{value}\"")
-    }
-}
+word_format!(DurabilityFormat, Durability, "`memory`, `interval` or `fsync`");
+word_format!(EnvelopeFormat, Envelope, "`any` or `strict`");
 
 impl ValueFormat for TextFormat {
     type Value = String;

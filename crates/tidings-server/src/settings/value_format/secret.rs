@@ -8,22 +8,23 @@ pub(crate) struct SecretFormat;
 /// The URL of a Redis. The empty URL is a hub without Redis.
 pub(crate) struct RedisUrlFormat;
 
-const NOT_A_TEXT: &str = "is not one text in quotes; its value is not shown here";
+/// Reads one text. The error shows no part of it; `advice` is for an empty one.
+fn secret_text<'r>(raw: &'r RawValue, advice: &str) -> Result<&'r str, String> {
+    match raw {
+        RawValue::Text(text) if text.is_empty() => Err(format!("is empty; leave it out, or {advice}")),
+        RawValue::Text(text) => Ok(text),
+        RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
+            Err("is not one text in quotes; its value is not shown here".to_owned())
+        }
+    }
+}
 
 impl ValueFormat for SecretFormat {
     type Value = Secret;
     const NAME: &'static str = "secret text";
 
     fn read(raw: &RawValue) -> Result<Secret, String> {
-        match raw {
-            RawValue::Text(text) if text.is_empty() => {
-                Err("is empty; leave it out, or make one with `openssl rand -base64 48`".to_owned())
-            }
-            RawValue::Text(text) => Ok(Secret::new(text)),
-            RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
-                Err(NOT_A_TEXT.to_owned())
-            }
-        }
+        secret_text(raw, "make one with `openssl rand -base64 48`").map(Secret::new)
     }
 
     fn show(value: &Secret) -> String {
@@ -37,20 +38,13 @@ impl ValueFormat for RedisUrlFormat {
     const IS_OPTIONAL: bool = true;
 
     fn read(raw: &RawValue) -> Result<RedisUrl, String> {
-        match raw {
-            RawValue::Text(text) if text.is_empty() => {
-                Err("is empty; leave it out, or name a Redis".to_owned())
-            }
-            RawValue::Text(text) if text == NONE => Ok(RedisUrl::default()),
-            RawValue::Text(text) => {
-                let url = RedisUrl::new(text);
-                url.address().map_err(str::to_owned)?;
-                Ok(url)
-            }
-            RawValue::Bare(_) | RawValue::List(_) | RawValue::Keys(_) | RawValue::Nothing => {
-                Err(NOT_A_TEXT.to_owned())
-            }
+        let text = secret_text(raw, "name a Redis")?;
+        if text == NONE {
+            return Ok(RedisUrl::default());
         }
+        let url = RedisUrl::new(text);
+        url.address().map_err(str::to_owned)?;
+        Ok(url)
     }
 
     fn show(value: &RedisUrl) -> String {
