@@ -42,30 +42,28 @@ impl DoctorReport {
     }
 
     pub(super) fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.add(CheckResult { name, status: CheckStatus::Ok, detail: detail.into(), advice: None });
+        self.add(name, CheckStatus::Ok, detail.into(), None);
     }
 
     pub(super) fn warn(&mut self, name: &'static str, detail: impl Into<String>, advice: &str) {
-        let advice = Some(advice.to_owned());
-        self.add(CheckResult { name, status: CheckStatus::Warn, detail: detail.into(), advice });
+        self.add(name, CheckStatus::Warn, detail.into(), Some(advice));
     }
 
     pub(super) fn fail(&mut self, name: &'static str, detail: impl Into<String>, advice: &str) {
-        let advice = Some(advice.to_owned());
-        self.add(CheckResult { name, status: CheckStatus::Fail, detail: detail.into(), advice });
+        self.add(name, CheckStatus::Fail, detail.into(), Some(advice));
     }
 
-    fn add(&mut self, result: CheckResult) {
+    fn add(&mut self, name: &'static str, status: CheckStatus, detail: String, advice: Option<&str>) {
         if self.is_printed {
-            let mark = match result.status {
+            let mark = match status {
                 CheckStatus::Ok => '✓',
                 CheckStatus::Warn => '!',
                 CheckStatus::Fail => '✗',
             };
-            let advice = result.advice.as_ref().map(|advice| format!("  → {advice}\n")).unwrap_or_default();
-            terminal::print(&format!("{mark} {}\n{advice}", result.detail));
+            let advice = advice.map(|advice| format!("  → {advice}\n")).unwrap_or_default();
+            terminal::print(&format!("{mark} {detail}\n{advice}"));
         }
-        self.results.push(result);
+        self.results.push(CheckResult { name, status, detail, advice: advice.map(str::to_owned) });
     }
 
     /// Returns whether no check failed.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use tidings_client::Client;
-use tidings_testkit::{StubReply, StubRequest};
+use tidings_testkit::{StubReply, StubRequest, free_port};
 
 use super::checks::Doctor;
 use super::report::{CheckStatus, DoctorReport};
@@ -16,7 +16,7 @@ use super::*;
 const EVENTS_BEFORE_QUIET: usize = 21;
 
 /// Faults of the proxy.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct ProxyFaults {
     buffers: bool,
     clumps: bool,
@@ -151,16 +151,27 @@ async fn check_url(url: &str, timeouts: Timeouts) -> DoctorReport {
     report
 }
 
-/// Checks a hub with these faults: which checks fail, each with advice that contains this text.
-async fn assert_faults(faults: ProxyFaults, timeouts: Timeouts, expected: &[(&str, &str)]) -> DoctorReport {
+/// Faults of a proxy, timeouts, the checks that fail with texts of their advice, and statuses of other checks.
+type FaultCase = (
+    ProxyFaults,
+    Timeouts,
+    &'static [(&'static str, &'static str)],
+    &'static [(&'static str, Option<CheckStatus>)],
+);
+
+/// Checks a hub with these faults.
+async fn assert_faults((faults, timeouts, expected, others): FaultCase) -> DoctorReport {
     let report = check_url(&FakeHub::start(faults), timeouts).await;
     let failed: Vec<_> = report.results.iter().filter(|result| result.status == CheckStatus::Fail).collect();
     let names: Vec<_> = failed.iter().map(|result| result.name).collect();
-    assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{report:?}");
+    assert_eq!(names, expected.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{faults:?}: {report:?}");
     for (result, (_, advice)) in failed.iter().zip(expected) {
-        assert!(result.advice.as_ref().is_some_and(|text| text.contains(advice)), "{result:?}");
+        assert!(result.advice.as_ref().is_some_and(|text| text.contains(advice)), "{faults:?}: {result:?}");
     }
-    assert_eq!(report.is_good(), expected.is_empty());
+    assert_eq!(report.is_good(), expected.is_empty(), "{faults:?}");
+    for (name, expected) in others {
+        assert_eq!(status(&report, name), *expected, "{name} of {faults:?}: {report:?}");
+    }
     report
 }
 
@@ -170,24 +181,50 @@ fn status(report: &DoctorReport, name: &str) -> Option<CheckStatus> {
 
 #[tokio::test]
 async fn nothing_is_wrong_with_a_hub_without_a_proxy() {
-    let report = assert_faults(ProxyFaults::default(), LONG, &[]).await;
+    let others: &[_] = &[("idle", Some(CheckStatus::Ok)), ("http_version", Some(CheckStatus::Warn))];
+    let report = assert_faults((ProxyFaults::default(), LONG, &[], others)).await;
     assert_eq!(report.results.len(), 12, "{report:?}");
-    assert_eq!(status(&report, "idle"), Some(CheckStatus::Ok));
-    assert_eq!(status(&report, "http_version"), Some(CheckStatus::Warn));
 }
 
 #[tokio::test]
-async fn proxy_that_passes_streams_and_no_health_is_no_fault() {
-    let report = assert_faults(ProxyFaults { hides_health: true, ..ProxyFaults::default() }, LONG, &[]).await;
-    assert_eq!(status(&report, "reach"), Some(CheckStatus::Warn));
-}
-
-#[tokio::test]
-async fn proxy_that_buffers_is_found_by_the_bytes_that_do_not_come() {
-    let timeouts = Timeouts { first_bytes: SHORT, event: SHORT, ..LONG };
-    let nginx = "proxy_buffering off;";
-    let faults = ProxyFaults { buffers: true, ..ProxyFaults::default() };
-    assert_faults(faults, timeouts, &[("first_bytes", nginx), ("event", nginx)]).await;
+async fn each_fault_of_a_proxy_is_found_with_advice() {
+    const OK: Option<CheckStatus> = Some(CheckStatus::Ok);
+    const WARN: Option<CheckStatus> = Some(CheckStatus::Warn);
+    const NGINX: &str = "proxy_buffering off;";
+    let none = ProxyFaults::default();
+    let quick = Timeouts { event: Duration::from_secs(1), ..LONG };
+    let no_bytes = Timeouts { first_bytes: SHORT, event: SHORT, ..LONG };
+    let no_keep_alive = Timeouts { keep_alive: SHORT, ..LONG };
+    let no_wait = Timeouts { keep_alive: Duration::ZERO, ..LONG };
+    let header: &[_] = &[("resume_header", "let Last-Event-ID through")];
+    let cases: [FaultCase; 11] = [
+        (ProxyFaults { hides_health: true, ..none }, LONG, &[], &[("reach", WARN)]),
+        (ProxyFaults { buffers: true, ..none }, no_bytes, &[("first_bytes", NGINX), ("event", NGINX)], &[]),
+        (ProxyFaults { strips_header: true, ..none }, quick, header, &[]),
+        (ProxyFaults { strips_query: true, ..none }, quick, &[("resume_query", "pass it on")], &[]),
+        (ProxyFaults { cuts_quiet: true, ..none }, LONG, &[("idle", "proxy_read_timeout 1h;")], &[]),
+        (ProxyFaults { sends_no_keep_alive: true, ..none }, no_keep_alive, &[], &[("idle", WARN)]),
+        (none, no_wait, &[], &[("idle", None)]),
+        (
+            ProxyFaults { compresses: true, ..none },
+            LONG,
+            &[("encoding", "gzip_types")],
+            &[("resume_query", OK)],
+        ),
+        (
+            ProxyFaults { changes_cache_control: true, ..none },
+            LONG,
+            &[("cache_control", "Cache-Control")],
+            &[],
+        ),
+        (ProxyFaults { serves_pages: true, ..none }, LONG, &[("open", "send /api/ to the hub")], &[]),
+        (ProxyFaults { refuses_posts: true, ..none }, LONG, &[("event", "--token")], &[]),
+    ];
+    // At once: each mostly waits.
+    let checks = cases.map(|case| tokio::spawn(assert_faults(case)));
+    for check in checks {
+        check.await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -202,69 +239,8 @@ async fn proxy_that_sends_in_clumps_is_found() {
 }
 
 #[tokio::test]
-async fn proxy_that_strips_last_event_id_is_found() {
-    let faults = ProxyFaults { strips_header: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { event: Duration::from_secs(1), ..LONG };
-    assert_faults(faults, timeouts, &[("resume_header", "let Last-Event-ID through")]).await;
-}
-
-#[tokio::test]
-async fn proxy_that_strips_the_query_is_found() {
-    let faults = ProxyFaults { strips_query: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { event: Duration::from_secs(1), ..LONG };
-    assert_faults(faults, timeouts, &[("resume_query", "pass it on")]).await;
-}
-
-#[tokio::test]
-async fn proxy_that_cuts_quiet_streams_is_found() {
-    let faults = ProxyFaults { cuts_quiet: true, ..ProxyFaults::default() };
-    assert_faults(faults, LONG, &[("idle", "proxy_read_timeout 1h;")]).await;
-}
-
-#[tokio::test]
-async fn keep_alive_that_does_not_come_in_time_is_a_warning() {
-    let faults = ProxyFaults { sends_no_keep_alive: true, ..ProxyFaults::default() };
-    let timeouts = Timeouts { keep_alive: SHORT, ..LONG };
-    let report = assert_faults(faults, timeouts, &[]).await;
-    assert_eq!(status(&report, "idle"), Some(CheckStatus::Warn));
-}
-
-#[tokio::test]
-async fn no_wait_leaves_the_quiet_stream_out() {
-    let timeouts = Timeouts { keep_alive: Duration::ZERO, ..LONG };
-    assert_eq!(status(&assert_faults(ProxyFaults::default(), timeouts, &[]).await, "idle"), None);
-}
-
-#[tokio::test]
-async fn compression_is_found_and_the_rest_examined_without() {
-    let faults = ProxyFaults { compresses: true, ..ProxyFaults::default() };
-    let report = assert_faults(faults, LONG, &[("encoding", "gzip_types")]).await;
-    assert_eq!(status(&report, "resume_query"), Some(CheckStatus::Ok));
-}
-
-#[tokio::test]
-async fn changed_cache_control_is_found() {
-    let faults = ProxyFaults { changes_cache_control: true, ..ProxyFaults::default() };
-    assert_faults(faults, LONG, &[("cache_control", "Cache-Control")]).await;
-}
-
-#[tokio::test]
-async fn page_in_place_of_a_stream_is_found() {
-    let faults = ProxyFaults { serves_pages: true, ..ProxyFaults::default() };
-    assert_faults(faults, LONG, &[("open", "send /api/ to the hub")]).await;
-}
-
-#[tokio::test]
-async fn publish_that_is_refused_asks_for_a_token() {
-    let faults = ProxyFaults { refuses_posts: true, ..ProxyFaults::default() };
-    assert_faults(faults, LONG, &[("event", "--token")]).await;
-}
-
-#[tokio::test]
 async fn hub_that_is_not_there_is_one_fault() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://127.0.0.1:{}", free_port());
     let report = check_url(&url, LONG).await;
     assert_eq!(status(&report, "reach"), Some(CheckStatus::Fail));
     let document: serde_json::Value = serde_json::from_str(&report.json(&url)).unwrap();

@@ -7,8 +7,13 @@ use tokio::sync::mpsc;
 use super::*;
 
 fn batches(input: &[u8]) -> Vec<LineBatch> {
+    batches_of(64, input)
+}
+
+/// Batches of an input that is read by so many bytes.
+fn batches_of(capacity: usize, input: &[u8]) -> Vec<LineBatch> {
     let mut batches = Vec::new();
-    read(&mut BufReader::with_capacity(64, Cursor::new(input.to_vec())), |batch| {
+    read(&mut BufReader::with_capacity(capacity, Cursor::new(input.to_vec())), |batch| {
         batches.push(batch);
         true
     });
@@ -33,30 +38,19 @@ fn lines_are_numbered_across_batches_whatever_ends_them() {
 
 #[test]
 fn lines_that_are_there_at_once_are_one_batch() {
-    let batches = batches(b"a\nb\nc\n");
-    assert_eq!(
-        batches,
-        [LineBatch { first: 1, lines: vec!["a".into(), "b".into(), "c".into()], error: None }]
-    );
+    let batch = LineBatch { first: 1, lines: ["a", "b", "c"].map(String::from).into(), error: None };
+    assert_eq!(batches(b"a\nb\nc\n"), [batch]);
 }
 
 #[test]
 fn batch_is_bounded_in_lines_and_bytes() {
-    let mut input = BufReader::with_capacity(8 << 20, Cursor::new("x\n".repeat(2500)));
-    let mut sizes = Vec::new();
-    read(&mut input, |batch| {
-        sizes.push((batch.first, batch.lines.len()));
-        true
-    });
-    assert_eq!(sizes, [(1, 1000), (1001, 1000), (2001, 500)]);
-    let long = format!("{}\n", "x".repeat(BATCH_BYTES_MAX / 2)).repeat(5);
-    let mut input = BufReader::with_capacity(8 << 20, Cursor::new(long));
-    let mut sizes = Vec::new();
-    read(&mut input, |batch| {
-        sizes.push((batch.first, batch.lines.len()));
-        true
-    });
-    assert_eq!(sizes, [(1, 2), (3, 2), (5, 1)]);
+    let sizes = |input: String| {
+        let batches = batches_of(8 << 20, input.as_bytes());
+        batches.iter().map(|batch| (batch.first, batch.lines.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes("x\n".repeat(2500)), [(1, 1000), (1001, 1000), (2001, 500)]);
+    let long = format!("{}\n", "x".repeat(BATCH_BYTES_MAX / 2));
+    assert_eq!(sizes(long.repeat(5)), [(1, 2), (3, 2), (5, 1)]);
 }
 
 #[test]
