@@ -1,21 +1,33 @@
 //! `tidings bench` against real hubs, and against servers that lose and duplicate events.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use rustix::process::Signal;
 use serde_json::Value;
-use tidings_testkit::{TempDirectory, eventually, read_lines};
+use tidings_testkit::{ChildProcess, StubRequest, TempDirectory, eventually, free_port, read_lines};
 
 use super::tokens::{KEY, protected_in};
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
+/// A directory, and a hub that keeps nothing on disk.
+fn hub() -> (TempDirectory, TestHub) {
+    let directory = TempDirectory::create();
+    let hub = TestHub::in_memory_in(&directory, &[]);
+    (directory, hub)
+}
+
+/// Arguments of a bench with the hub's URL.
+fn arguments<'a>(hub: &'a TestHub, more: &'a str) -> Vec<&'a str> {
+    ["bench", "--url", &hub.url].into_iter().chain(more.split_whitespace()).collect()
+}
+
 /// Runs a bench with the hub's URL and these arguments.
-fn bench(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> ProgramOutput {
-    let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
-    directory.run(&arguments.collect::<Vec<_>>(), &[])
+fn bench(directory: &TempDirectory, hub: &TestHub, more: &str) -> ProgramOutput {
+    directory.run(&arguments(hub, more), &[])
 }
 
 /// Returns the JSON report of a bench that exited with this code.
@@ -49,8 +61,7 @@ fn assert_clean(report: &Value) {
 
 #[test]
 fn every_event_reaches_every_stream_of_a_hub() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
     assert_clean(&report);
     assert_eq!(count(&report, "/connections/opened"), 50);
@@ -73,8 +84,7 @@ fn every_event_reaches_every_stream_of_a_hub() {
 
 #[test]
 fn summary_names_result_and_figures() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
     for words in
@@ -86,13 +96,12 @@ fn summary_names_result_and_figures() {
 
 #[test]
 fn batches_and_many_channels_are_counted_as_single_events_are() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     for arguments in
         ["--batch 10 --channels 20 --rate 500", "--channels 3 --rate max", "--batch 7 --rate max --size 500"]
     {
-        let report =
-            json(&bench(&directory, &hub, &format!("-c 40 -s 0.5 --warm-up 0.1 --json {arguments}")), 0);
+        let arguments = format!("-c 40 -s 0.5 --warm-up 0.1 --json {arguments}");
+        let report = json(&bench(&directory, &hub, &arguments), 0);
         assert_clean(&report);
         assert!(count(&report, "/publishes/events") > 100, "{report:#}");
     }
@@ -100,8 +109,7 @@ fn batches_and_many_channels_are_counted_as_single_events_are() {
 
 #[test]
 fn reconnect_storms_and_slow_readers_lose_nothing() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
     let report = json(&bench(&directory, &hub, arguments), 0);
     assert_clean(&report);
@@ -114,8 +122,7 @@ fn reconnect_storms_and_slow_readers_lose_nothing() {
 
 #[test]
 fn streams_without_events_are_measured() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let report = json(&bench(&directory, &hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
     assert_eq!(count(&report, "/deliveries/expected"), 0);
     assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
@@ -123,40 +130,31 @@ fn streams_without_events_are_measured() {
 
 /// A running bench. It is killed when it is dropped.
 struct BenchProcess {
-    child: Child,
+    process: ChildProcess,
     stdout: Receiver<String>,
 }
 
 impl BenchProcess {
-    fn start(directory: &TempDirectory, hub: &TestHub, arguments: &str) -> Self {
-        let arguments = ["bench", "--url", &hub.url].into_iter().chain(arguments.split_whitespace());
-        let mut command = directory.command(&arguments.collect::<Vec<_>>());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let stdout = read_lines(child.stdout.take().unwrap());
-        Self { child, stdout }
+    /// Starts a bench, and waits until it has delivered events.
+    fn start(directory: &TempDirectory, hub: &TestHub, more: &str) -> Self {
+        let mut command = directory.command(&arguments(hub, more));
+        let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+        let stdout = read_lines(process.take_stdout());
+        eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
+        Self { process, stdout }
     }
 
     /// Waits for the exit.
     fn wait(mut self) -> ProgramOutput {
-        let stdout = self.stdout.iter().collect::<Vec<_>>().concat();
-        let code = self.child.wait().unwrap().code();
-        ProgramOutput { code, stdout, stderr: String::new() }
-    }
-}
-
-impl Drop for BenchProcess {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
+        let stdout = self.stdout.iter().collect();
+        ProgramOutput { code: self.process.wait().code(), stdout, stderr: String::new() }
     }
 }
 
 #[test]
 fn hub_that_dies_under_load_is_reported_as_a_fault() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
-    eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
     hub.kill();
     let report = json(&bench.wait(), 1);
     assert_eq!(count(&report, "/connections/closed"), 10);
@@ -168,12 +166,9 @@ fn hub_that_dies_under_load_is_reported_as_a_fault() {
 
 #[test]
 fn interrupted_bench_prints_its_figures_so_far() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let (directory, hub) = hub();
     let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
-    eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
-    let process = rustix::process::Pid::from_child(&bench.child);
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    bench.process.signal(Signal::INT);
     let report = json(&bench.wait(), 0);
     assert_clean(&report);
     assert_eq!(report["wasStopped"], true);
@@ -185,10 +180,7 @@ fn refusal_is_printed_with_its_code_and_a_remedy() {
     let directory = TempDirectory::create();
     let hub = protected_in(&directory, "");
     let outcome = bench(&directory, &hub, "-c 5 -s 1");
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    for words in ["none of 5 streams", "status 401 credentials_missing", "--token", "bench.*"] {
-        assert!(outcome.stderr.contains(words), "{words}: {outcome:?}");
-    }
+    outcome.assert(1, &["none of 5 streams", "status 401 credentials_missing", "--token", "bench.*"]);
     assert_eq!(outcome.stdout, "");
     let report = json(&bench(&directory, &hub, &format!("-c 5 -s 0.3 --json --token {KEY}")), 0);
     assert_clean(&report);
@@ -210,16 +202,11 @@ fn refused_stream_is_printed_and_reported_as_a_fault() {
 #[test]
 fn address_without_a_listener_is_a_clear_error() {
     let directory = TempDirectory::create();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let outcome = directory.run(&["bench", "--url", &url, "-c", "2"], &[]);
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    for words in [&format!("127.0.0.1:{port}"), "refused", "see that a server listens there"] {
-        assert!(outcome.stderr.contains(words), "{words}: {outcome:?}");
-    }
-    let outcome = directory.run(&["bench", "--url", "https://127.0.0.1", "-c", "2"], &[]);
-    assert_eq!(outcome.code, Some(2), "{outcome:?}");
-    assert!(outcome.stderr.contains("plain HTTP only"), "{outcome:?}");
+    let bench = |url: &str| directory.run(&["bench", "--url", url, "-c", "2"], &[]);
+    let address = format!("127.0.0.1:{}", free_port());
+    let expected = [&*address, "refused", "see that a server listens there"];
+    bench(&format!("http://{address}")).assert(1, &expected);
+    bench("https://127.0.0.1").assert(2, &["plain HTTP only"]);
 }
 
 /// Events that a server of another kind sends for one publish; it gets the number of events so far, and the text.
@@ -259,15 +246,7 @@ impl ForeignServer {
 fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, deliver: DeliverFn) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut count = 0;
-    loop {
-        let (mut head, mut line) = (String::new(), String::new());
-        while line != "\r\n" {
-            line.clear();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            head += &line;
-        }
+    while let Some(StubRequest { head, body }) = StubRequest::read(&mut reader) {
         if head.starts_with("GET /sub/bench.0?n=") {
             let (sender, receiver) = sync_channel(1_000);
             streams.lock().unwrap().push(sender);
@@ -277,15 +256,10 @@ fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, delive
             return;
         }
         assert!(head.starts_with("PUT /pub/bench.0 HTTP/1.1") && head.contains("X-Key: 1"), "{head}");
-        let length = head.to_ascii_lowercase().split_once("content-length:").unwrap().1.to_owned();
-        let mut body = vec![0; length.lines().next().unwrap().trim().parse().unwrap()];
-        reader.read_exact(&mut body).unwrap();
-        for event in deliver(count, &String::from_utf8(body).unwrap()) {
-            streams
-                .lock()
-                .unwrap()
-                .iter()
-                .for_each(|stream| stream.send(format!("data: {event}\r\n\r\n")).unwrap());
+        for event in deliver(count, &body) {
+            for stream in &*streams.lock().unwrap() {
+                stream.send(format!("data: {event}\r\n\r\n")).unwrap();
+            }
         }
         count += 1;
         let _ = socket.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok");
@@ -304,16 +278,18 @@ fn server_of_another_kind_is_measured_by_url_templates() {
 #[test]
 fn silent_loss_duplicates_and_disorder_are_reported_as_faults() {
     let directory = TempDirectory::create();
-    let lossy = ForeignServer::start(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
-    let report = json(&lossy.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
+    let faulty = |deliver: DeliverFn| {
+        let server = ForeignServer::start(deliver);
+        json(&server.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1)
+    };
+    let report = faulty(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
     assert_eq!(count(&report, "/deliveries/lost"), 2, "{report:#}");
     assert_eq!(report["faults"], serde_json::json!(["2 events were lost silently"]));
 
-    let stutter = ForeignServer::start(|count, event| vec![event.to_owned(); 1 + usize::from(count == 5)]);
-    let report = json(&stutter.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
+    let report = faulty(|count, event| vec![event.to_owned(); 1 + usize::from(count == 5)]);
     assert_eq!(count(&report, "/deliveries/duplicates"), 2, "{report:#}");
 
-    let swaps = ForeignServer::start(|count, event| {
+    let report = faulty(|count, event| {
         static HELD: Mutex<Option<String>> = Mutex::new(None);
         if count == 5 {
             *HELD.lock().unwrap() = Some(event.to_owned());
@@ -321,7 +297,6 @@ fn silent_loss_duplicates_and_disorder_are_reported_as_faults() {
         }
         std::iter::once(event.to_owned()).chain(HELD.lock().unwrap().take()).collect()
     });
-    let report = json(&swaps.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1);
     assert_eq!(count(&report, "/deliveries/outOfOrder"), 2, "{report:#}");
     assert_eq!(count(&report, "/deliveries/lost"), 0, "{report:#}");
 }

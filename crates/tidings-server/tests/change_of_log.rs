@@ -8,7 +8,7 @@ use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-/// LogKind of log of a hub.
+/// Kind of the log of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LogKind {
     Disk(&'static str),

@@ -7,7 +7,6 @@ mod libraries;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
 use tidings_testkit::{TempDirectory, fixed_port};
@@ -98,13 +97,6 @@ impl LibraryRun {
     }
 }
 
-/// Ends a hub as a deployment does.
-fn stop(hub: TestHub) {
-    hub.signal(Signal::TERM);
-    let (status, log) = hub.wait_for_exit();
-    assert!(status.success(), "{log}");
-}
-
 /// Waits until the hub has sent several keep-alives.
 fn pass_keep_alives(hub: &TestHub) {
     let mut reader = hub.subscribe(&format!("/api/v1/events/{CHANNEL}"));
@@ -129,15 +121,15 @@ fn play(libraries: &'static [Library]) {
     play.published.publish(&hub, "message", "after keep-alives");
     play.until_all_have_all();
 
-    stop(hub);
+    hub.terminate();
     let hub = play.hub();
     play.published.publish(&hub, "message", "after a restart");
     play.until_all_have_all();
-    stop(hub);
+    hub.terminate();
     let hub = play.hub();
     play.until_all_are_connected(&hub);
     // Closed again, although no event came since.
-    stop(hub);
+    hub.terminate();
     let hub = play.hub();
     play.published.publish(&hub, "note", "after two restarts");
     play.until_all_have_all();

@@ -181,34 +181,54 @@ impl Http2 {
         credential: &str,
         last_id: Option<&str>,
     ) -> Result<Http2Reader, u16> {
-        let uri = format!("http://{}{}", self.authority, with_position(path));
         let (name, value) = bearer(credential);
-        let mut request = http::Request::get(uri).header(name, value);
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
+        let mut headers = vec![(name, value.as_str())];
+        headers.extend(last_id.map(|id| ("last-event-id", id)));
+        let response = self.get(&with_position(path), &headers);
+        match response.status().as_u16() {
+            200 => Ok(self.reader(response)),
+            status => Err(status),
         }
-        let answer = self.send(request.body(Full::default()).unwrap());
-        let (parts, body) = answer.into_parts();
-        if parts.status == 200 { Ok(self.reader(body)) } else { Err(parts.status.as_u16()) }
     }
 
     /// Opens a stream by `POST /api/v1/stream`.
     #[track_caller]
     pub(crate) fn open_posted(&mut self, body: &Value) -> Http2Reader {
         let request = http::Request::post(format!("http://{}/api/v1/stream", self.authority));
-        let answer = self.send(request.body(body.to_string().into()).unwrap());
-        assert_eq!(answer.status(), 200);
-        self.reader(answer.into_body())
+        let response = self.send(request.body(body.to_string().into()).unwrap());
+        assert_eq!(response.status(), 200);
+        self.reader(response)
     }
 
+    /// Sends a `GET`, and returns the response with its body unread.
+    #[track_caller]
+    pub(crate) fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> http::Response<Incoming> {
+        let mut request = http::Request::get(format!("http://{}{path}", self.authority));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Full::default()).unwrap())
+    }
+
+    #[track_caller]
     fn send(&mut self, request: http::Request<Full<Bytes>>) -> http::Response<Incoming> {
-        let answering = self.sender.send_request(request);
-        self.runtime.block_on(async { timeout(DEADLINE, answering).await.unwrap().unwrap() })
+        let sender = &mut self.sender;
+        let exchange = async { timeout(DEADLINE, sender.send_request(request)).await.unwrap().unwrap() };
+        self.runtime.block_on(exchange)
     }
 
-    fn reader(&self, body: Incoming) -> Http2Reader {
-        let runtime = self.runtime.handle().clone();
+    pub(crate) fn reader(&self, response: http::Response<Incoming>) -> Http2Reader {
+        let (runtime, body) = (self.runtime.handle().clone(), response.into_body());
         Http2Reader { runtime, body, parser: Parser::new(), events: VecDeque::new() }
+    }
+}
+
+impl Http2Reader {
+    /// Reads one frame of the body; `None` at its regular end, an error if the hub has reset the stream.
+    #[track_caller]
+    pub(crate) fn frame(&mut self) -> Option<hyper::Result<Bytes>> {
+        let frame = self.runtime.block_on(async { timeout(DEADLINE, self.body.frame()).await.unwrap() });
+        frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
     }
 }
 
@@ -229,10 +249,8 @@ pub(crate) trait EventReader {
     fn assert_end(&mut self, reason: &str, reconnect: bool) {
         let end = self.next().expect("the stream ended without a reason");
         let data: Value = serde_json::from_str(&end.data).unwrap();
-        assert_eq!(
-            (end.name.as_str(), data),
-            ("tidings.end", json!({"reason": reason, "reconnect": reconnect}))
-        );
+        let expected = json!({"reason": reason, "reconnect": reconnect});
+        assert_eq!((end.name.as_str(), data), ("tidings.end", expected));
         assert_eq!(self.next(), None);
     }
 }
@@ -250,8 +268,7 @@ impl EventReader for SseReader {
 impl EventReader for Http2Reader {
     fn next(&mut self) -> Option<MessageEvent> {
         while self.events.is_empty() {
-            let frame = self.runtime.block_on(async { timeout(DEADLINE, self.body.frame()).await.unwrap() });
-            let bytes = frame?.unwrap().into_data().unwrap();
+            let bytes = self.frame()?.unwrap();
             let mut keep = |item| {
                 if let StreamItem::Event(event) = item {
                     self.events.push_back(event);

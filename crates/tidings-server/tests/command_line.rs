@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tidings_testkit::{TempDirectory, eventually};
+use rustix::process::Signal;
+use tidings_testkit::{ChildProcess, TempDirectory, eventually};
 
 use super::tokens::protected_in;
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
@@ -19,20 +19,12 @@ fn publish_to(directory: &TempDirectory, url: &str) -> ProgramOutput {
     directory.run(&["publish", "a", "text", "--url", url], &[])
 }
 
-#[track_caller]
-fn says(outcome: &ProgramOutput, code: i32, texts: &[&str]) {
-    assert_eq!(outcome.code, Some(code), "{outcome:?}");
-    for text in texts {
-        assert!(outcome.stderr.contains(text), "{text:?} is not in {}", outcome.stderr);
-    }
-}
-
 #[test]
 fn help_names_every_placeholder() {
     let directory = TempDirectory::create();
     for flag in ["--help", "-h"] {
         let help = directory.run(&["bench", flag], &[]);
-        assert_eq!(help.code, Some(0), "{help:?}");
+        help.assert(0, &[]);
         assert_eq!(help.stdout.matches("{n}").count(), 3, "{}", help.stdout);
         assert!(help.stdout.is_ascii(), "{}", help.stdout);
         let subscribe = help.stdout.lines().find(|line| line.contains("Another server's streams")).unwrap();
@@ -45,7 +37,7 @@ fn wrong_usage_is_printed_to_standard_error_with_exit_code_2() {
     let directory = TempDirectory::create();
     for arguments in [&["publish"][..], &["serve", "--no-such-flag"], &["no-such-command"], &["token"]] {
         let outcome = directory.run(arguments, &[]);
-        says(&outcome, 2, &["error: ", "--help"]);
+        outcome.assert(2, &["error: ", "--help"]);
         assert_eq!(outcome.stdout, "", "{arguments:?}");
     }
     let version = directory.run(&["--version"], &[]);
@@ -57,7 +49,7 @@ fn invalid_value_is_printed_with_the_valid_ones() {
     let directory = TempDirectory::create();
     for ttl in ["5s", "0", "-1"] {
         let outcome = directory.run(&["publish", "a", "x", &format!("--ttl={ttl}")], &[]);
-        says(&outcome, 2, &[&format!("ttl \"{ttl}\" is not a whole number of milliseconds from 1 to")]);
+        outcome.assert(2, &[&format!("ttl \"{ttl}\" is not a whole number of milliseconds from 1 to")]);
     }
     let hub = TestHub::in_memory_in(&directory, &[]);
     let arguments = ["subscribe", "a", "--last-event-id", "xx", "--count", "1", "--url", &hub.url];
@@ -67,7 +59,7 @@ fn invalid_value_is_printed_with_the_valid_ones() {
         hub.publish("a", "new");
         reader.join().unwrap()
     });
-    says(&reader, 0, &["gap (malformed): the id cannot be read, so events may be missing"]);
+    reader.assert(0, &["gap (malformed): the id cannot be read, so events may be missing"]);
     assert_eq!(reader.stdout, "new\n");
 }
 
@@ -80,8 +72,7 @@ fn doctor_without_a_url_examines_the_hub_of_this_machine() {
     let report = directory.run(&["doctor", "--wait", "0", "--json"], &[]);
     assert!(report.stdout.contains("\"url\":\"http://127.0.0.1:8000\""), "{report:?}");
     let hub = TestHub::in_memory_in(&directory, &[]);
-    let report = directory.run(&["doctor", "--wait", "0"], &[("TIDINGS_URL", &hub.url)]);
-    assert!(report.code == Some(0), "{report:?}");
+    directory.run(&["doctor", "--wait", "0"], &[("TIDINGS_URL", &hub.url)]).assert(0, &[]);
 }
 
 #[test]
@@ -102,7 +93,7 @@ fn port_alone_means_this_machine() {
         ("http://127.0.0.1:9000", "write it without the scheme"),
         ("example.com:9000", "write the address itself"),
     ] {
-        says(&directory.run(&["--listen", address], &[]), 2, &[advice]);
+        directory.run(&["--listen", address], &[]).assert(2, &[advice]);
     }
 }
 
@@ -110,39 +101,39 @@ fn port_alone_means_this_machine() {
 fn error_names_the_url_and_a_remedy() {
     let directory = TempDirectory::create();
     let url = format!("http://{}", address_without_listener());
-    let way_out = "start a hub there, or name another with --url or TIDINGS_URL";
-    says(&publish_to(&directory, &url), 1, &[&format!("no connection to {url}: "), way_out]);
+    let advice = "start a hub there, or name another with --url or TIDINGS_URL";
+    publish_to(&directory, &url).assert(1, &[&format!("no connection to {url}: "), advice]);
     let bench = directory.run(&["bench", "--connections", "1", "--url", &url], &[]);
-    says(&bench, 1, &[&format!("streams of {url} opened"), "see that a server listens there"]);
+    bench.assert(1, &[&format!("streams of {url} opened"), "see that a server listens there"]);
     let doctor = directory.run(&["doctor", "--wait", "0", &url], &[]);
     assert!(doctor.stdout.contains(&format!("no connection to {url}: ")), "{doctor:?}");
 
     let hub = protected_in(&directory, "secret = \"0123456789abcdef0123456789abcdef\"");
     let base = hub.url.trim_end_matches('/');
-    says(&publish_to(&directory, &hub.url), 1, &[&format!("{base} answered 401 credentials_missing: ")]);
+    publish_to(&directory, &hub.url).assert(1, &[&format!("{base} answered 401 credentials_missing: ")]);
     let elsewhere = format!("{base}/no-such-prefix");
-    says(&publish_to(&directory, &elsewhere), 1, &[&format!("{elsewhere} answered 404 not_found: ")]);
+    publish_to(&directory, &elsewhere).assert(1, &[&format!("{elsewhere} answered 404 not_found: ")]);
 }
 
 #[test]
 fn wrong_scheme_for_the_port_is_named() {
     let directory = TempDirectory::create();
     let plain = TestHub::in_memory_in(&directory, &[]);
-    let place = plain.authority();
-    let told = format!("no connection to https://{place}: ");
-    let way_out = format!("that port speaks no TLS; write http://{place}");
-    says(&publish_to(&directory, &format!("https://{place}")), 1, &[&told, &way_out]);
-    let doctor = directory.run(&["doctor", "--wait", "0", &format!("https://{place}/")], &[]);
-    assert!(doctor.stdout.contains(&way_out), "{doctor:?}");
+    let address = plain.authority();
+    let error = format!("no connection to https://{address}: ");
+    let advice = format!("that port speaks no TLS; write http://{address}");
+    publish_to(&directory, &format!("https://{address}")).assert(1, &[&error, &advice]);
+    let doctor = directory.run(&["doctor", "--wait", "0", &format!("https://{address}/")], &[]);
+    assert!(doctor.stdout.contains(&advice), "{doctor:?}");
 
     let file = |name: &str| format!("{}/tests/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"));
     let (cert, key) = (file("first.cert"), file("first.key"));
     let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
     command.envs([("TIDINGS_SERVER_TLS_CERT_FILE", cert), ("TIDINGS_SERVER_TLS_KEY_FILE", key)]);
     let secure = TestHub::start(command);
-    let place = secure.authority();
-    let told = format!("http://{place} answered 400 bad_request: this port speaks https");
-    says(&publish_to(&directory, &format!("http://{place}")), 1, &[&told]);
+    let address = secure.authority();
+    let error = format!("http://{address} answered 400 bad_request: this port speaks https");
+    publish_to(&directory, &format!("http://{address}")).assert(1, &[&error]);
 }
 
 #[test]
@@ -150,7 +141,7 @@ fn banner_is_printed_before_the_warning_of_an_open_hub() {
     let directory = TempDirectory::create();
     let (both, output) = std::io::pipe().unwrap();
     let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
-    let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+    let mut child = ChildProcess::spawn(command.stdout(output.try_clone().unwrap()).stderr(output));
     // Keeps the other end of the pipe open.
     drop(command);
     let mut lines = BufReader::new(both).lines().map(Result::unwrap);
@@ -158,6 +149,6 @@ fn banner_is_printed_before_the_warning_of_an_open_hub() {
     let before: Vec<String> = lines.by_ref().take_while(|line| !line.contains(banner)).collect();
     assert!(!before.iter().any(|line| line.contains("open to every local program")), "{before:?}");
     lines.find(|line| line.contains("open to every local program")).unwrap();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    child.signal(Signal::TERM);
+    assert!(child.wait().success());
 }

@@ -43,6 +43,15 @@ fn quiet_hub() -> TestHub {
 
 type Pairs = Vec<(String, [StreamTranscript; 2])>;
 
+/// Reads both streams of each pair through this line.
+fn read_pairs_through(pairs: &mut Pairs, line: &str) {
+    pairs.iter_mut().for_each(|(_, pair)| read_through(pair, line));
+}
+
+fn read_through(pair: &mut [StreamTranscript; 2], line: &str) {
+    pair.iter_mut().for_each(|transcript| transcript.read_through(&format!("{line}\n")));
+}
+
 /// Terminates the hub, and asserts that both streams of each pair have the same bytes from first to last.
 fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> {
     hub.signal(Signal::TERM);
@@ -52,8 +61,8 @@ fn end_and_compare(hub: TestHub, pairs: &mut Pairs) -> BTreeMap<String, String> 
         assert!(body.contains("event: tidings.end\n"), "{what}: {body}");
         bodies.insert(what.clone(), body);
     }
-    let (status, log) = hub.wait_for_exit();
-    assert!(status.success() && !log.contains("panicked"), "{log}");
+    let log = hub.assert_exit(0);
+    assert!(!log.contains("panicked"), "{log}");
     bodies
 }
 
@@ -115,7 +124,7 @@ fn names_and_patterns_are_accepted_or_refused_alike_by_both_transports() {
     for ((_, pair), subscription) in pairs.iter_mut().zip(subscriptions) {
         let subscription = Subscription::parse(subscription).unwrap();
         let last = published.iter().rfind(|name| subscription.matches(name)).unwrap();
-        pair.iter_mut().for_each(|transcript| transcript.read_through(&format!("data: to {last}\n")));
+        read_through(pair, &format!("data: to {last}"));
     }
     let bodies = end_and_compare(hub, &mut pairs);
     for case in rows(&channels["matches"]) {
@@ -148,14 +157,11 @@ fn ids_resume_or_get_a_gap_alike_on_both_transports() {
         }
     }
     hub.publish("a", "live");
-    pairs
-        .iter_mut()
-        .flat_map(|(_, pair)| pair)
-        .for_each(|transcript| transcript.read_through("data: live\n"));
+    read_pairs_through(&mut pairs, "data: live");
     let bodies = end_and_compare(hub, &mut pairs);
     for case in rows(&cases["bad"]).filter(|case| !text(case, "text").is_empty()) {
-        let body =
-            &bodies[&format!("/api/v1/events/a?history=2&lastEventId={}", escaped(text(case, "text")))];
+        let target = format!("/api/v1/events/a?history=2&lastEventId={}", escaped(text(case, "text")));
+        let body = &bodies[&target];
         assert!(body.contains("\"reason\":\"malformed\""), "{case}: {body}");
     }
     for (n, id) in own.iter().take(20).enumerate() {
@@ -181,20 +187,13 @@ fn publish_body(hub: &TestHub, case: &Value) -> HttpResponse {
 fn published_bodies_are_delivered_alike_by_both_transports() {
     let hub = quiet_hub();
     let first = hub.publish("a", "first");
-    let open = |hub: &TestHub, path: &str, headers: &[(&str, &str)]| {
-        let pair = request_both(hub, path, headers);
-        (format!("{path} {headers:?}"), pair)
-    };
     let mut pairs: Pairs =
         ["/api/v1/events/**", "/api/v1/events/a", "/api/v1/events?channel=a&channel=b:c&hello=true"]
-            .map(|path| open(&hub, path, &[]))
+            .map(|path| (path.to_owned(), request_both(&hub, path, &[])))
             .into();
     // These streams are not behind, so they also get transient events.
     hub.publish("a", "begin");
-    pairs
-        .iter_mut()
-        .flat_map(|(_, pair)| pair)
-        .for_each(|transcript| transcript.read_through("data: begin\n"));
+    read_pairs_through(&mut pairs, "data: begin");
     let cases = cases("publish-bodies.json");
     let mut expected = 0;
     for case in rows(&cases) {
@@ -208,7 +207,7 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
         }
     }
     hub.publish("a", "end");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|transcript| transcript.read_through("data: end\n"));
+    read_pairs_through(&mut pairs, "data: end");
     // Events of the log, by history and by id. The bodies with a `ttl` of 5 s may expire between the two of a pair.
     let is_brief = |body: &str| body.contains("event: created\n");
     for (path, headers) in [
@@ -217,7 +216,7 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
         ("/api/v1/events/a", &[("Last-Event-ID", &*first)]),
     ] {
         let mut pair = request_both(&hub, path, headers);
-        pair.iter_mut().for_each(|transcript| transcript.read_through("data: end\n"));
+        read_through(&mut pair, "data: end");
         let transcript = pair.each_ref().map(|transcript| {
             let body = transcript.body();
             body.split("\n\n").filter(|block| !is_brief(block)).collect::<Vec<_>>().join("\n\n")
@@ -225,25 +224,19 @@ fn published_bodies_are_delivered_alike_by_both_transports() {
         assert_eq!(transcript[0], transcript[1], "{path}");
     }
     let bodies = end_and_compare(hub, &mut pairs);
-    let all = &bodies["/api/v1/events/** []"];
-    let events = all.split("\n\n").filter(|block| block.contains("data:")).count();
+    let all = &bodies["/api/v1/events/**"];
     // The others are `begin`, `end` and `tidings.end`.
-    assert_eq!(events, expected + 3, "{all}");
+    assert_eq!(count_events(all), expected + 3, "{all}");
 }
 
 #[test]
 fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() {
     let hub = quiet_hub();
-    let mut pairs = Pairs::new();
-    for path in ["/api/v1/events/a", "/api/v1/events/a?position=event"] {
-        let pair = request_both(&hub, path, &[]);
-        pairs.push((path.to_owned(), pair));
-    }
+    let mut pairs: Pairs = ["/api/v1/events/a", "/api/v1/events/a?position=event"]
+        .map(|path| (path.to_owned(), request_both(&hub, path, &[])))
+        .into();
     hub.publish("a", "begin");
-    pairs
-        .iter_mut()
-        .flat_map(|(_, pair)| pair)
-        .for_each(|transcript| transcript.read_through("data: begin\n"));
+    read_pairs_through(&mut pairs, "data: begin");
     let (mut expected, mut expected_events) = (String::new(), Vec::new());
     let mut publish = |event: Option<&str>, data: &str, is_stored: bool| -> Option<String> {
         let event = event.filter(|event| *event != "message");
@@ -262,7 +255,7 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
                 &id.map_or(text(case, "bytes").to_owned(), |id| text(case, "bytes").replace(id, &own));
         }
     }
-    let encoded = expected_events_count(&expected);
+    let encoded = count_events(&expected);
     for case in rows(&cases("sse-parser.json")) {
         for event in rows(&case["events"]) {
             publish(event[0].as_str(), event[1].as_str().unwrap(), true);
@@ -270,10 +263,10 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
     }
     assert!(encoded > 10 && expected_events.len() > encoded + 30, "the cases were read");
     hub.publish("a", "end");
-    pairs.iter_mut().flat_map(|(_, pair)| pair).for_each(|transcript| transcript.read_through("data: end\n"));
+    read_pairs_through(&mut pairs, "data: end");
     // The same events from the log.
     let mut replayed = request_both(&hub, "/api/v1/events/a?history=all", &[]);
-    replayed.iter_mut().for_each(|transcript| transcript.read_through("data: end\n"));
+    read_through(&mut replayed, "data: end");
     assert_eq!(replayed[0].body(), replayed[1].body());
     let bodies = end_and_compare(hub, &mut pairs);
     for body in bodies.values() {
@@ -286,15 +279,15 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
             _ => {}
         };
         Parser::new().feed(body.as_bytes(), &mut take).unwrap();
-        let own: Vec<_> = received[1..received.len() - 1].to_vec();
         let split =
             |(name, data): &(String, String)| (name.clone(), data.replace("\r\n", "\n").replace('\r', "\n"));
-        assert_eq!(own, expected_events.iter().map(split).collect::<Vec<_>>());
+        let expected: Vec<_> = expected_events.iter().map(split).collect();
+        assert_eq!(received[1..received.len() - 1], expected);
     }
 }
 
 /// Number of blocks that dispatch an event.
-fn expected_events_count(text: &str) -> usize {
+fn count_events(text: &str) -> usize {
     text.split("\n\n").filter(|block| block.contains("data:")).count()
 }
 

@@ -117,11 +117,13 @@ fn checked(
     arguments: &[&str],
     variables: &[(String, String)],
 ) -> Vec<(String, String)> {
-    let variables: Vec<(&str, &str)> =
-        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
     let outcome = directory.run(arguments, &variables);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let values = outcome.stdout.lines().filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
+    let values = outcome
+        .assert(0, &[])
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
     let value = |text: &str| text.split("  #").next().unwrap().trim().to_owned();
     values.map(|(name, text)| (name.to_owned(), value(text))).collect()
 }
@@ -205,8 +207,7 @@ fn hubs_of_kubernetes_start_with_its_settings_and_have_time_to_shut_down() {
         ["shutdown.window", "redis.deadline"].map(|name| seconds(of(&settings, name))).iter().sum::<u64>();
     let before = seconds(container["lifecycle"]["preStop"]["exec"]["command"][1].as_str().unwrap());
     assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + rest);
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
+    let hub = TestHub::in_memory(&[]);
     for (probe, path) in
         [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
     {
@@ -234,11 +235,17 @@ fn every_variable_in_the_manifests_is_a_setting() {
     }
 }
 
-#[test]
-fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
+/// A Redis with the user of the manual.
+fn redis_of_the_manual() -> RedisServer {
     let redis = RedisServer::start();
     let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
+    redis
+}
+
+#[test]
+fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
+    let redis = redis_of_the_manual();
     let mut connection = redis.connect();
     assert_eq!(connection.command(&["AUTH", "tidings", "password"]).text(), "OK");
     let script = "redis.call('XADD', KEYS[1], '1-0', 'a', 'b') return redis.call('HSET', KEYS[2], 'head', 1)";
@@ -290,9 +297,7 @@ fn redis_user_of_the_manual_has_the_rights_of_a_hub_and_no_others() {
 
 #[test]
 fn hub_works_as_the_redis_user_of_the_manual() {
-    let redis = RedisServer::start();
-    let line = MANUAL.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
-    assert_eq!(redis.command(&line.split(' ').collect::<Vec<_>>()).text(), "OK");
+    let redis = redis_of_the_manual();
     let url = redis.url().replacen("redis://", "redis://tidings:password@", 1);
     // The Redis user may subscribe to these channels only.
     let hub = TestHub::with_redis_at(&url, &[("TIDINGS_REDIS_LISTEN", "project.*")]);

@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tidings_testkit::{HttpConnection, HttpResponse, TempDirectory, eventually, read_lines};
+use tidings_testkit::{HttpConnection, TempDirectory, eventually, numbers, read_lines};
 
-use crate::hub::{RunTidings, TestHub};
+use crate::hub::{RunTidings, TestHub, can_unshare};
 
 const CHANNEL: &str = "/api/v1/events/a";
 
+/// Data of all stored events, page by page.
 fn stored(hub: &TestHub) -> Vec<String> {
     let mut all = Vec::new();
     let mut after = String::new();
     loop {
-        let page =
-            hub.get(&format!("/api/v1/channels/a/events?limit=1000&after={after}")).assert_status(200).json();
+        let response = hub.get(&format!("/api/v1/channels/a/events?limit=1000&after={after}"));
+        let page = response.assert_status(200).json();
         assert_eq!(page.get("gap"), None, "{page}");
-        all.extend(
-            page["events"].as_array().unwrap().iter().map(|it| it["data"].as_str().unwrap().to_owned()),
-        );
+        all.extend(response.event_data());
         let Some(next) = page["next"].as_str() else { return all };
         next.clone_into(&mut after);
     }
@@ -39,8 +39,7 @@ impl SmallDisk {
     fn new(size: &str) -> Option<Self> {
         let directory = TempDirectory::create();
         std::fs::create_dir(directory.path().join("disk")).unwrap();
-        let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
-        if !is_allowed.is_ok_and(|status| status.success()) {
+        if !can_unshare(&["-m", "true"]) {
             println!(
                 "skipped: this kernel or user may not make a mount namespace, so no disk can be made full"
             );
@@ -100,7 +99,7 @@ impl Drop for SmallDisk {
 fn publish_until_full(hub: &TestHub) -> usize {
     let large = "x".repeat(200 << 10);
     for stored in 0.. {
-        let answer: HttpResponse = hub.post(CHANNEL, &large);
+        let answer = hub.post(CHANNEL, &large);
         if answer.head.status != 200 {
             answer.assert_problem(503, "not_stored");
             assert!(answer.head.header("retry-after").is_some());
@@ -174,7 +173,7 @@ fn hub_is_ready_only_while_its_largest_event_fits() {
 fn hub_starts_on_a_full_disk_for_reads_and_recovers() {
     let Some(disk) = SmallDisk::new("24m") else { return };
     let hub = disk.serve(&[]);
-    let ids: Vec<String> = ["1", "2", "3"].map(|data| hub.publish("a", data)).into();
+    let ids = hub.publish_numbers("a", 1..4);
     let revocation = json!({"user": "u", "until": "2100-01-01T00:00:00Z"}).to_string();
     hub.post("/api/v1/revocations", &revocation).assert_status(204);
     disk.fill("filler");
@@ -254,9 +253,8 @@ impl FailingSync {
 
 impl Drop for FailingSync {
     fn drop(&mut self) {
-        let process = rustix::process::Pid::from_child(&self.0);
-        // SIGTERM makes strace detach from the hub.
-        let _ended = rustix::process::kill_process(process, rustix::process::Signal::INT);
+        // The signal makes strace detach from the hub.
+        let _ended = kill_process(Pid::from_child(&self.0), Signal::INT);
         let _status = self.0.wait();
     }
 }
@@ -287,25 +285,8 @@ fn failing_sync_makes_the_log_read_only_until_a_restart() {
     let hub = TestHub::serve_in(&directory, &variables);
     hub.get("/readyz").assert_status(200);
     hub.publish("a", "again");
-    let mut resumed = hub.resume(CHANNEL, &id);
-    let mut seen = vec![resumed.data()];
-    while seen.last().is_some_and(|last| last != "again") {
-        seen.push(resumed.data());
-    }
+    let seen = hub.resume(CHANNEL, &id).data_through("again");
     assert!(!seen.contains(&"never".to_owned()), "{seen:?}");
-}
-
-#[test]
-fn second_hub_on_a_directory_is_refused() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::serve_in(&directory, &[]);
-    hub.publish("a", "1");
-    let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"], &[]);
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert_eq!(outcome.stdout, "");
-    assert!(outcome.stderr.contains("data") && outcome.stderr.contains("use"), "{outcome:?}");
-    hub.publish("a", "2");
-    assert_eq!(stored(&hub), ["1", "2"]);
 }
 
 /// The files that hold events, oldest first.
@@ -338,8 +319,10 @@ fn assert_no_silent_loss(directory: &TempDirectory, ids: &[String], damage: &str
                 got.push(event.data);
             }
         }
-        let expected: Vec<String> = (seen + 1..ids.len()).map(|n| n.to_string()).collect();
-        assert!(has_gap || got == expected, "{damage}: after {seen} came {got:?}, and no gap");
+        assert!(
+            has_gap || got == numbers(seen + 1..ids.len()),
+            "{damage}: after {seen} came {got:?}, and no gap"
+        );
     }
     hub.terminate();
 }
@@ -351,7 +334,7 @@ fn damaged_records_always_give_a_gap() {
     {
         let directory = TempDirectory::create();
         let hub = TestHub::serve_in(&directory, &[]);
-        let ids = hub.publish_batch((0..20).map(|n| json!({"channels": ["a"], "data": n.to_string()})));
+        let ids = hub.publish_numbers("a", 0..20);
         hub.terminate();
         let files = segments(&directory);
         let path = files.last().unwrap();
@@ -391,8 +374,7 @@ fn exhausted_file_descriptors_delay_new_connections_only() {
     reader.position();
     let mut publisher = hub.connect();
     let mut publish = |hub: &TestHub, data: &str| {
-        publisher.send(hub.encode_request("POST", CHANNEL, &[], data.as_bytes()));
-        publisher.read_response().assert_status(200);
+        publisher.exchange(hub.encode_request("POST", CHANNEL, &[], data.as_bytes())).assert_status(200);
     };
     publish(&hub, "before");
     assert_eq!(reader.data(), "before");
@@ -436,24 +418,18 @@ fn acknowledged_events_survive_a_kill_once_each() {
     let directory = TempDirectory::create();
     for round in 0..2 {
         let hub = TestHub::serve_in(&directory, &[]);
-        let process = rustix::process::Pid::from_raw(i32::try_from(hub.id()).unwrap()).unwrap();
         let acknowledged: Vec<String> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..PUBLISHERS)
-                .map(|publisher| {
-                    scope.spawn({
-                        let hub = &hub;
-                        move || publish_until_exit(hub, &format!("{round}-{publisher}"))
-                    })
-                })
-                .collect();
+            let hub = &hub;
+            let publish = |publisher| move || publish_until_exit(hub, &format!("{round}-{publisher}"));
+            let threads: Vec<_> = (0..PUBLISHERS).map(|number| scope.spawn(publish(number))).collect();
             eventually("some events are stored", || hub.metric("tidings_events_stored_total") > 300.0);
-            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+            hub.signal(Signal::KILL);
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         drop(hub);
         assert!(acknowledged.len() > 200);
         let hub = TestHub::serve_in(&directory, &[]);
-        let kept: Vec<String> = stored(&hub);
+        let kept = stored(&hub);
         for data in &acknowledged {
             assert_eq!(kept.iter().filter(|it| *it == data).count(), 1, "{data}");
         }

@@ -8,33 +8,37 @@ use serde_json::json;
 use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually};
 
 use super::transports::TRANSPORTS;
-use crate::hub::{RunTidings, TestHub};
+use crate::hub::{RunTidings, TestHub, can_unshare};
 
 const CHANNEL: &str = "/api/v1/events/a";
+/// A request that an attacker tries to smuggle in.
+const SMUGGLED: &str =
+    "POST /api/v1/events/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
 
-/// Sends bytes, reads to the end of the connection, and returns the statuses of the responses and the last response's text.
+/// Sends bytes, reads to the end of the connection, and returns the statuses of the responses and their text.
 #[track_caller]
-fn statuses(hub: &TestHub, bytes: &[u8]) -> (Vec<u16>, String) {
+fn statuses(hub: &TestHub, bytes: impl AsRef<[u8]>) -> (Vec<u16>, String) {
     let mut connection = hub.connect();
     // The hub may have closed the connection before everything is sent.
-    let _sent = connection.socket.write_all(bytes);
+    let _sent = connection.socket.write_all(bytes.as_ref());
     let text = String::from_utf8(connection.read_to_end()).unwrap();
-    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
-    let statuses = answers.iter().map(|answer| answer[..3].parse().unwrap()).collect();
-    (statuses, text)
+    let statuses = text.split("HTTP/1.1 ").skip(1).map(|response| response[..3].parse().unwrap());
+    (statuses.collect(), text)
 }
 
-/// A request that an attacker tries to smuggle in.
-fn smuggled(hub: &TestHub) -> Vec<u8> {
-    hub.encode_request("POST", "/api/v1/events/smuggled", &[], b"x")
+/// Asserts that the hub answers the first of two requests with 400, and closes the connection before the second.
+#[track_caller]
+fn assert_not_smuggled(hub: &TestHub, request: &str) -> String {
+    let (statuses, text) = statuses(hub, format!("{request}{SMUGGLED}"));
+    assert_eq!(statuses, [400], "{request:?}: {text}");
+    text
 }
 
 /// Asserts that no event was published.
 #[track_caller]
 fn assert_nothing_stored(hub: &TestHub) {
     for channel in ["a", "smuggled"] {
-        let page = hub.get(&format!("/api/v1/channels/{channel}/events")).json();
-        assert_eq!(page["events"], json!([]), "{channel}");
+        assert!(hub.stored(channel).is_empty(), "{channel}");
     }
     hub.assert_healthy();
 }
@@ -87,15 +91,14 @@ const MALFORMED: &[&str] = &[
 #[test]
 fn malformed_heads_get_400_and_the_connection_closes() {
     let hub = TestHub::in_memory(&[]);
-    let line = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
-    for headers in MALFORMED {
-        let mut request = format!("{line}{headers}").into_bytes();
-        request.extend_from_slice(&smuggled(&hub));
-        let (statuses, text) = statuses(&hub, &request);
-        assert_eq!(statuses, [400], "{headers:?}: {text}");
-    }
     let host = format!("Host: {}\r\n", hub.authority());
+    for headers in MALFORMED {
+        assert_not_smuggled(&hub, &format!("POST {CHANNEL} HTTP/1.1\r\n{host}{headers}"));
+    }
     for request in [
+        format!("POST {CHANNEL} HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+        "nonsense\r\n\r\n".to_owned(),
+        "\0\0\0\r\n\r\n".to_owned(),
         format!("POST {CHANNEL} HTTP/1.1\n{host}Content-Length: 1\r\n\r\nx"),
         format!("POST {CHANNEL} HTTP/1.1\r{host}Content-Length: 1\r\n\r\nx"),
         format!("POST {CHANNEL}\0 HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\nx"),
@@ -105,7 +108,7 @@ fn malformed_heads_get_400_and_the_connection_closes() {
         format!("POST {CHANNEL} HTTP/2.0\r\n{host}Content-Length: 1\r\n\r\nx"),
         format!("POST {CHANNEL} HTTP/1.1 \r\n{host}Content-Length: 1\r\n\r\nx"),
     ] {
-        let (statuses, text) = statuses(&hub, request.as_bytes());
+        let (statuses, text) = statuses(&hub, &request);
         assert_eq!(statuses, [400], "{request:?}: {text}");
     }
     assert_nothing_stored(&hub);
@@ -145,15 +148,10 @@ fn requests_before_a_malformed_one_are_answered_first() {
         hub.authority()
     );
     let bad = b"POST / HTTP/1.1\r\nX: a\nHost: localhost\r\n\r\n".to_vec();
-    let (statuses, text) = statuses(
-        &hub,
-        &[good.clone(), chunked.into_bytes(), b"\r\n".to_vec(), good.clone(), bad, good].concat(),
-    );
+    let requests = [good.clone(), chunked.into_bytes(), b"\r\n".to_vec(), good.clone(), bad, good];
+    let (statuses, text) = statuses(&hub, requests.concat());
     assert_eq!(statuses, [200, 200, 200, 400], "{text}");
-    let page = hub.get("/api/v1/channels/a/events").json();
-    let data: Vec<&str> =
-        page["events"].as_array().unwrap().iter().map(|event| event["data"].as_str().unwrap()).collect();
-    assert_eq!(data, ["good", "\r\n", "good"]);
+    assert_eq!(hub.stored("a"), ["good", "\r\n", "good"]);
 }
 
 #[test]
@@ -181,16 +179,11 @@ fn malformed_chunks_get_400_and_the_connection_closes() {
         "3\r\nabc\r\n0\r\nX: \0\r\n\r\n",
     ] {
         for path in [CHANNEL, "/api/v1/publish"] {
-            let mut request = format!("POST {path} HTTP/1.1\r\n{host}{body}").into_bytes();
-            request.extend_from_slice(&smuggled(&hub));
-            let (statuses, text) = statuses(&hub, &request);
-            assert_eq!(statuses, [400], "{body:?}: {text}");
+            let text = assert_not_smuggled(&hub, &format!("POST {path} HTTP/1.1\r\n{host}{body}"));
             assert!(text.contains("\"code\":\"bad_request\""), "{body:?}: {text}");
         }
         // A route that reads no body is answered; the bytes after the body are still no request.
-        let mut request = format!("GET /healthz HTTP/1.1\r\n{host}{body}").into_bytes();
-        request.extend_from_slice(&smuggled(&hub));
-        let (statuses, text) = statuses(&hub, &request);
+        let (statuses, text) = statuses(&hub, format!("GET /healthz HTTP/1.1\r\n{host}{body}{SMUGGLED}"));
         assert_eq!(statuses.len(), 1, "{body:?}: {text}");
     }
     assert_nothing_stored(&hub);
@@ -204,7 +197,7 @@ fn heads_beyond_their_limits_are_refused_and_the_connection_closes() {
     let many = |count| format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(count));
     let long = format!("GET /{} HTTP/1.1\r\n{host}\r\n", "x".repeat(70 << 10));
     for (request, status) in [(large, 431), (many(199), 431), (many(100), 431), (long, 414)] {
-        let (statuses, text) = statuses(&hub, request.as_bytes());
+        let (statuses, text) = statuses(&hub, &request);
         assert_eq!(statuses, [status], "{text}");
     }
     hub.send_raw(many(99)).assert_status(200);
@@ -228,28 +221,25 @@ fn refused_client_that_is_still_sending_is_not_reset() {
 fn connection_without_a_complete_head_is_closed_at_its_deadline() {
     let hub = TestHub::in_memory(&[("TIDINGS_SERVER_HEAD_TIMEOUT", "500ms")]);
     let beginnings = [
-        "",
-        "\r\n\r\n",
-        "G",
-        "GET / HTTP/1.1",
-        "GET / HTTP/1.1\r\nHost: local",
-        "P",
-        "PRI * HTTP/2.0\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
+        ("", "408"),
+        ("\r\n\r\n", "4"),
+        ("G", "408"),
+        ("GET / HTTP/1.1", "408"),
+        ("GET / HTTP/1.1\r\nHost: local", "408"),
+        ("P", "408"),
+        ("PRI * HTTP/2.0\r\n\r\n", "4"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r", "4"),
     ];
     let begun = Instant::now();
-    let mut connections: Vec<HttpConnection> = beginnings
-        .iter()
-        .map(|beginning| {
-            let mut connection = hub.connect();
-            connection.send(beginning);
-            connection
-        })
-        .collect();
-    for (connection, beginning) in connections.iter_mut().zip(beginnings) {
-        let rest = connection.read_to_end();
-        let text = String::from_utf8_lossy(&rest);
-        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{beginning:?}: {text}");
+    let connections = beginnings.map(|(beginning, _)| {
+        let mut connection = hub.connect();
+        connection.send(beginning);
+        connection
+    });
+    for (mut connection, (beginning, status)) in connections.into_iter().zip(beginnings) {
+        let text = String::from_utf8(connection.read_to_end()).unwrap();
+        let is_expected = text.is_empty() || text.starts_with(&format!("HTTP/1.1 {status}"));
+        assert!(is_expected, "{beginning:?}: {text}");
     }
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
@@ -270,8 +260,7 @@ fn idle_connection_is_kept_beyond_its_keep_alive_hint_and_its_end_is_not_counted
     let hub = TestHub::in_memory(&settings);
     let cuts = || hub.metric("tidings_connections_aborted_total{reason=\"head_timeout\"}");
     let publish = |connection: &mut HttpConnection| {
-        connection.send(hub.encode_request("POST", CHANNEL, &[], b"text"));
-        let answer = connection.read_response();
+        let answer = connection.exchange(hub.encode_request("POST", CHANNEL, &[], b"text"));
         assert_eq!(answer.assert_status(200).head.header("keep-alive"), Some("timeout=1"));
     };
     for transport in TRANSPORTS {
@@ -296,8 +285,8 @@ fn client_that_closes_after_its_response_gets_no_timeout_response() {
     let hub = TestHub::in_memory(&[]);
     for transport in TRANSPORTS {
         let mut connection = transport.connect(&hub);
-        connection.send(hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text"));
-        assert_eq!(connection.read_response().assert_status(200).head.header("keep-alive"), None);
+        let publish = hub.encode_request("POST", CHANNEL, &[("Connection", "close")], b"text");
+        assert_eq!(connection.exchange(publish).assert_status(200).head.header("keep-alive"), None);
         let mut stream = transport.ask(&hub, CHANNEL, &[]);
         assert_eq!(stream.read_head().header("keep-alive"), None, "no request can follow a stream");
     }
@@ -322,9 +311,14 @@ fn head_that_trickles_in_is_cut_off_at_its_deadline() {
 fn body_that_trickles_in_gets_408() {
     let hub = TestHub::in_memory(&[("TIDINGS_SERVER_BODY_TIMEOUT", "500ms")]);
     let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
-    for (framing, byte) in [("Content-Length: 1000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
+    // Headers with the beginning of a body, and bytes that follow every 50 ms.
+    for (beginning, byte) in [
+        ("Content-Length: 1000\r\n\r\n", "x"),
+        ("Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+        ("Content-Length: 10\r\n\r\nfive!", ""),
+    ] {
         let mut connection = hub.connect();
-        connection.send(format!("{head}{framing}\r\n\r\n"));
+        connection.send(format!("{head}{beginning}"));
         let begun = Instant::now();
         let mut socket = connection.socket.try_clone().unwrap();
         let trickle = std::thread::spawn(move || {
@@ -347,30 +341,22 @@ fn large_bodies_are_delivered_unchanged() {
     let mut reader = hub.subscribe(CHANNEL);
     hub.publish("a", &body);
     assert!(reader.data() == body, "the body is unchanged");
+    let head = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\n", hub.authority());
     let mut connection = hub.connect();
-    connection.send(format!(
-        "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
-        hub.authority()
-    ));
+    connection.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     for chunk in body.as_bytes().chunks(100_003) {
         connection.send(format!("{:X};n=1\r\n", chunk.len()));
         connection.send(chunk);
         connection.send("\r\n");
     }
-    connection.send("0\r\nX-Sum: 1\r\n\r\n");
-    connection.read_response().assert_status(200);
+    connection.exchange("0\r\nX-Sum: 1\r\n\r\n").assert_status(200);
     assert!(reader.data() == body, "the chunked body is unchanged");
     // A client that sends `Expect: 100-continue` gets the interim response.
-    connection.send(format!(
-        "POST {CHANNEL} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
-        hub.authority()
-    ));
+    connection.send(format!("{head}Expect: 100-continue\r\nContent-Length: 7\r\n\r\n"));
     assert_eq!(connection.read_head().status, 100);
-    connection.send("asked");
-    connection.read_response().assert_status(200);
-    assert_eq!(reader.data(), "asked");
-    connection.send(hub.encode_request("GET", "/healthz", &[], b""));
-    connection.read_response().assert_status(200);
+    connection.exchange("awaited").assert_status(200);
+    assert_eq!(reader.data(), "awaited");
+    connection.exchange(hub.encode_request("GET", "/healthz", &[], b"")).assert_status(200);
 }
 
 #[test]
@@ -439,9 +425,7 @@ fn peer_that_vanished_is_noticed() {
     let script = "ip link set lo up && exec \"$0\" serve --listen 127.0.0.1:0 --memory";
     let program = directory.command(&[]);
     let path = ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
-    let is_allowed =
-        Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).stderr(Stdio::null()).status();
-    if !is_allowed.is_ok_and(|status| status.success()) {
+    if !can_unshare(&["-n", "ip", "link", "set", "lo", "up"]) {
         println!("skipped: this kernel or user may not make a network of its own, or there is no `ip`");
         return;
     }

@@ -45,6 +45,18 @@ pub(crate) struct ProgramOutput {
     pub(crate) stderr: String,
 }
 
+impl ProgramOutput {
+    /// Asserts the exit code, and that standard error has each of these texts.
+    #[track_caller]
+    pub(crate) fn assert(&self, code: i32, texts: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for text in texts {
+            assert!(self.stderr.contains(text), "{text:?} is not in {}", self.stderr);
+        }
+        self
+    }
+}
+
 /// Variable that selects the broker of tests that hold for each of them: `redis`, or unset for the embedded one.
 const BROKER: &str = "TIDINGS_TEST_BROKER";
 
@@ -176,16 +188,28 @@ impl TestHub {
         self.process.wait_for_exit()
     }
 
-    /// Sends SIGTERM, and waits until the hub exits with code 0.
+    /// Waits for the exit, asserts its code, and returns the unread log.
     #[track_caller]
-    pub(crate) fn terminate(self) {
-        self.process.terminate();
+    pub(crate) fn assert_exit(self, code: i32) -> String {
+        self.process.assert_exit(code)
+    }
+
+    /// Sends SIGTERM, waits until the hub exits with code 0, and returns the unread log.
+    #[track_caller]
+    pub(crate) fn terminate(self) -> String {
+        self.process.terminate()
     }
 
     /// Sends SIGKILL, and waits for the exit.
     pub(crate) fn kill(mut self) {
         self.process.kill();
     }
+}
+
+/// Whether this kernel and user may run a program in namespaces of its own, given as arguments of `unshare`.
+pub(crate) fn can_unshare(arguments: &[&str]) -> bool {
+    let status = Command::new("unshare").args(arguments).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn command(directory: &TempDirectory, variables: &[(&str, &str)]) -> HubCommand {

@@ -12,27 +12,13 @@ fn secret_of(outcome: &ProgramOutput) -> &str {
 #[test]
 fn key_is_printed_once_with_settings_that_the_hub_reads() {
     let directory = TempDirectory::create();
-    let arguments = [
-        "key",
-        "--name",
-        "backend",
-        "--right",
-        "manage",
-        "--publish",
-        "orders.**",
-        "--subscribe",
-        "a",
-        "--subscribe",
-        "b.*",
-    ];
-    let outcome = directory.run(&arguments, &[]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let arguments = "key --name backend --right manage --publish orders.** --subscribe a --subscribe b.*";
+    let outcome = directory.run(&arguments.split(' ').collect::<Vec<_>>(), &[]);
+    outcome.assert(0, &[]);
     let secret = secret_of(&outcome);
     assert_eq!(secret.len(), 46, "{secret}");
-    assert!(
-        secret[3..].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
-        "{secret}"
-    );
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    assert!(secret[3..].bytes().all(is_base64url), "{secret}");
     assert_eq!(outcome.stdout.matches("tk_").count(), 1);
     assert!(!outcome.stderr.contains("tk_"), "{outcome:?}");
     directory.write("tidings.toml", &outcome.stdout);
@@ -62,16 +48,12 @@ fn key_without_right_or_with_a_bad_one_is_refused() {
         (&["--right", "manage"], "--name"),
     ] {
         let all: Vec<&str> = ["key"].iter().chain(arguments).copied().collect();
-        let outcome = directory.run(&all, &[]);
-        assert_eq!(outcome.code, Some(2), "{outcome:?}");
-        assert_eq!(outcome.stdout, "");
-        assert!(outcome.stderr.contains(expected), "{expected:?} is missing in {}", outcome.stderr);
+        assert_eq!(directory.run(&all, &[]).assert(2, &[expected]).stdout, "");
     }
 }
 
 #[test]
 fn right_without_patterns_gives_a_warning() {
     let outcome = TempDirectory::create().run(&["key", "--name", "n", "--right", "publish"], &[]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(outcome.stderr.contains("the right publish grants nothing without patterns"), "{outcome:?}");
+    outcome.assert(0, &["the right publish grants nothing without patterns"]);
 }

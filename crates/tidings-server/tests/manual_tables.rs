@@ -25,9 +25,7 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
 }
 
 fn head(hub: &TestHub, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpHead {
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request(method, path, headers, body));
-    connection.read_head()
+    hub.send_request(method, path, headers, body).read_head()
 }
 
 /// A response of each kind.
@@ -36,8 +34,7 @@ fn answers() -> Vec<HttpHead> {
     let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     let origin = ("Origin", PAGE);
     let get = |path, headers: &[_]| head(&hub, "GET", path, headers, b"");
-    let mut stream = hub.connect();
-    stream.send(hub.encode_request("GET", "/api/v1/events/a", &[origin], b""));
+    let mut stream = hub.send_request("GET", "/api/v1/events/a", &[origin], b"");
     let preflight = [origin, ("Access-Control-Request-Method", "POST")];
     let message = br#"{"channels":["a"],"data":1}"#;
     let mut heads = vec![
@@ -62,11 +59,8 @@ fn answers() -> Vec<HttpHead> {
     let hub = protected_with_in(&directory, &format!("secret = {SECRET:?}"), &origins);
     heads.push(head(&hub, "GET", "/api/v1/events/a", &[origin], b""));
     let statuses: Vec<u16> = heads.iter().map(|head| head.status).collect();
-    assert_eq!(
-        statuses,
-        [200, 503, 400, 200, 200, 404, 200, 200, 200, 200, 200, 405, 200, 204, 400, 401],
-        "the answers are of the kinds that the table tells"
-    );
+    let expected = [200, 503, 400, 200, 200, 404, 200, 200, 200, 200, 200, 405, 200, 204, 400, 401];
+    assert_eq!(statuses, expected, "the answers are of the kinds that the table lists");
     heads
 }
 
@@ -76,14 +70,14 @@ fn headers_of_responses_are_those_of_the_manual() {
     let answers = answers();
     for (name, value) in answers.iter().flat_map(|head| &head.headers) {
         let of_name = rows.iter().filter(|row| quoted(&row[0]).eq([name.as_str()]));
-        let told: Vec<&str> = of_name.map(|row| row[2].as_str()).collect();
-        assert!(!told.is_empty(), "the manual has no header {name}: {value}");
+        let cells: Vec<&str> = of_name.map(|row| row[2].as_str()).collect();
+        assert!(!cells.is_empty(), "the manual has no header {name}: {value}");
         // A cell with more than a quoted value is prose.
         let is_prose = |cell: &&str| !(cell.starts_with('`') && cell.matches('`').count() == 2);
         let is_script = name == "content-type" && value.starts_with("text/javascript");
         assert!(
-            is_script || told.iter().any(|cell| is_prose(cell) || quoted(cell).eq([value.as_str()])),
-            "{name} is {value:?}; the manual has {told:?}"
+            is_script || cells.iter().any(|cell| is_prose(cell) || quoted(cell).eq([value.as_str()])),
+            "{name} is {value:?}; the manual has {cells:?}"
         );
     }
     for row in &rows {
@@ -91,10 +85,8 @@ fn headers_of_responses_are_those_of_the_manual() {
         let values: BTreeSet<&str> = answers.iter().filter_map(|head| head.header(name)).collect();
         assert!(!values.is_empty(), "no answer has {name}");
         if row[2].starts_with('`') && row[2].matches('`').count() == 2 {
-            assert!(
-                quoted(&row[2]).all(|value| values.contains(value)),
-                "{row:?}, and answers have {values:?}"
-            );
+            let is_sent = quoted(&row[2]).all(|value| values.contains(value));
+            assert!(is_sent, "{row:?}, and answers have {values:?}");
         }
     }
 }
@@ -122,8 +114,8 @@ fn routes_are_those_of_the_manual() {
     // The start page is for people, and in no document for tools.
     let served: BTreeSet<String> = served.chain(["GET /".to_owned()]).collect();
     let rows = table("http.md", "Routes");
-    let told: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
-    assert_eq!(told, served);
+    let listed: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned).collect();
+    assert_eq!(listed, served);
 }
 
 #[test]
@@ -132,7 +124,7 @@ fn metrics_are_in_the_manual() {
     let hub = TestHub::with_redis(&redis, &[]);
     let rows = table("running.md", "Metrics");
     // With its labels: `name{label}`.
-    let told: BTreeSet<&str> =
+    let listed: BTreeSet<&str> =
         rows.iter().flat_map(|row| quoted(&row[0])).filter_map(|it| it.split('{').next()).collect();
     let text = hub.get("/metrics").assert_status(200).text();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -143,7 +135,7 @@ fn metrics_are_in_the_manual() {
             "info" => "_info",
             _ => "",
         };
-        assert!(told.contains(format!("{name}{suffix}").as_str()), "the manual lacks the {kind} {name}");
+        assert!(listed.contains(format!("{name}{suffix}").as_str()), "the manual lacks the {kind} {name}");
         count += 1;
     }
     assert!(count > 30, "{text}");

@@ -2,9 +2,11 @@
 
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, free_port, with_position};
+use tidings_testkit::{
+    ChildProcess, HttpConnection, SseReader, TempDirectory, eventually, free_port, with_position,
+};
 
 const MANUAL: &str = include_str!("../../../docs/manual/running.md");
 const DEPLOYED: &str = include_str!("../../../deploy/nginx.conf");
@@ -14,7 +16,7 @@ const HUB: &str = "127.0.0.1:8000";
 /// A running proxy. It is killed when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    child: Child,
+    _process: ChildProcess,
     /// Dropped last.
     _directory: TempDirectory,
 }
@@ -191,9 +193,8 @@ impl Proxy {
     }
 
     fn run(mut command: Command, directory: TempDirectory, port: u16) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.current_dir(directory.path()).spawn().unwrap();
-        let proxy = Self { port, child, _directory: directory };
+        command.current_dir(directory.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let proxy = Self { port, _process: ChildProcess::spawn(&mut command), _directory: directory };
         eventually("the proxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         proxy
     }
@@ -215,13 +216,6 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn subscribe(&self, path: &str) -> SseReader {
         SseReader::open(self.request("GET", &with_position(path), ""))
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
     }
 }
 

@@ -1,12 +1,13 @@
 //! Heads of requests as bytes of careless, odd or hostile clients. Both transports give the same response.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
+use std::time::Duration;
 
+use socket2::SockRef;
 use tidings_testkit::{HttpConnection, eventually};
 
 use crate::hub::TestHub;
-use crate::transports::{StreamTranscript, TRANSPORTS, Transport};
+use crate::transports::{StreamTranscript, TRANSPORTS, Transport, assert_same_body};
 
 const PATH: &str = "/api/v1/events/a";
 
@@ -22,20 +23,23 @@ fn assert_same_response(hub: &TestHub, name: &str, bytes: &[u8]) -> String {
     });
     assert_eq!(transcripts[0].head, transcripts[1].head, "{name}");
     let first_line = transcripts[0].head.lines().next().unwrap().to_owned();
-    if bytes.starts_with(b"HEAD ") {
-        let is_last = transcripts.each_mut().map(|transcript| transcript.is_closed_after_response(hub));
-        assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
-    } else if transcripts[0].is_stream() {
-        hub.publish("a", name);
-        transcripts.iter_mut().for_each(|transcript| transcript.read_through(&format!("data: {name}\n")));
-        assert_eq!(transcripts[0].body(), transcripts[1].body(), "{name}");
-    } else {
-        let bodies = transcripts.each_mut().map(StreamTranscript::read_to_end);
-        assert_eq!(bodies[0], bodies[1], "{name}");
-        let is_last = transcripts.each_mut().map(|transcript| transcript.is_closed_after_response(hub));
-        assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
+    if !bytes.starts_with(b"HEAD ") && !transcripts[0].is_stream() {
+        assert_same_body(name, &mut transcripts);
+    } else if !bytes.starts_with(b"HEAD ") {
+        assert_same_next_event(hub, name, &mut transcripts);
+        return first_line;
     }
+    let is_last = transcripts.each_mut().map(|transcript| transcript.is_closed_after_response(hub));
+    assert_eq!(is_last[0], is_last[1], "{name}: the connection goes on after one of them");
     first_line
+}
+
+/// Publishes an event, and asserts the same bytes on both streams through it.
+#[track_caller]
+fn assert_same_next_event(hub: &TestHub, data: &str, transcripts: &mut [StreamTranscript; 2]) {
+    hub.publish("a", data);
+    transcripts.iter_mut().for_each(|transcript| transcript.read_through(&format!("data: {data}\n")));
+    assert_eq!(transcripts[0].body(), transcripts[1].body(), "{data}");
 }
 
 /// Header lines of a stream request, each with the expected status.
@@ -203,11 +207,7 @@ fn head_in_two_parts_gets_the_same_response_wherever_it_is_cut() {
             StreamTranscript::read(connection)
         });
         assert_eq!(transcripts[0].head, transcripts[1].head, "cut at {at}");
-        hub.publish("a", format!("cut at {at}"));
-        transcripts
-            .iter_mut()
-            .for_each(|transcript| transcript.read_through(&format!("data: cut at {at}\n")));
-        assert_eq!(transcripts[0].body(), transcripts[1].body(), "cut at {at}");
+        assert_same_next_event(&hub, &format!("cut at {at}"), &mut transcripts);
     }
 }
 
@@ -241,11 +241,7 @@ fn clients_that_leave_at_any_byte_leave_no_stream_or_socket() {
             connection.send(&request[..at]);
             match (at + index) % 3 {
                 // A reset, a half-close, and a close.
-                0 => {
-                    socket2::SockRef::from(&connection.socket)
-                        .set_linger(Some(std::time::Duration::ZERO))
-                        .unwrap();
-                }
+                0 => SockRef::from(&connection.socket).set_linger(Some(Duration::ZERO)).unwrap(),
                 1 => {
                     connection.socket.shutdown(std::net::Shutdown::Write).unwrap();
                     open.push(connection);
@@ -254,15 +250,11 @@ fn clients_that_leave_at_any_byte_leave_no_stream_or_socket() {
             }
         }
     }
-    let left: String = open.iter_mut().fold(String::new(), |mut left, connection| {
-        let answer = connection.read_to_end();
-        if !answer.is_empty() {
-            let _ = write!(left, "{}", String::from_utf8_lossy(&answer).lines().next().unwrap());
-        }
-        left
-    });
-    assert!(!left.contains(" 500 "), "{left}");
-    drop(open);
+    for mut connection in open {
+        let response = String::from_utf8(connection.read_to_end()).unwrap();
+        let status_line = response.lines().next().unwrap_or_default();
+        assert!(!status_line.contains(" 500 "), "{status_line}");
+    }
     eventually("every stream is closed", || hub.metric("tidings_streams_open") == 0.0);
     eventually("every socket is closed", || sockets() <= before);
     hub.assert_healthy();

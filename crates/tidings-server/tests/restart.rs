@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, fixed_port};
+use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, fixed_port, numbers};
 
 use super::proxy::{Proxy, recipe};
 use crate::hub::{RunTidings, TestHub};
@@ -41,6 +40,7 @@ impl RestartableHub {
 }
 
 /// State shared by the clients of a test.
+#[derive(Default)]
 struct ReconnectingClients {
     port: u16,
     events: usize,
@@ -79,9 +79,9 @@ impl ReconnectingClients {
                 }
             }
             if seen.len() >= self.events {
-                let all: Vec<String> = (0..self.events).map(|number| number.to_string()).collect();
                 self.finished.fetch_add(1, Ordering::Relaxed);
-                return if seen == all { Ok(()) } else { Err(format!("not each once, in order: {seen:?}")) };
+                let is_complete = seen == numbers(0..self.events);
+                return if is_complete { Ok(()) } else { Err(format!("not each once, in order: {seen:?}")) };
             }
             sleep(if is_hasty { delay.min(HASTE) } else { delay });
         }
@@ -89,9 +89,8 @@ impl ReconnectingClients {
     }
 
     fn open(&self, last_id: &str) -> Result<SseReader, String> {
-        let mut connection = HttpConnection::from_socket(
-            TcpStream::connect(("127.0.0.1", self.port)).map_err(|it| it.to_string())?,
-        );
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
+        let mut connection = HttpConnection::from_socket(socket);
         let id = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
         connection.send(format!(
             "GET /api/v1/events/a?position=id HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nOrigin: {ORIGIN}\r\n{id}\r\n",
@@ -112,13 +111,7 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
     let restartable = RestartableHub::new();
     let hub = restartable.start();
     let proxy = proxy(hub.authority());
-    let clients = ReconnectingClients {
-        port: proxy.port,
-        events: 10,
-        begun: AtomicUsize::new(0),
-        finished: AtomicUsize::new(0),
-        is_over: AtomicBool::new(false),
-    };
+    let clients = ReconnectingClients { port: proxy.port, events: 10, ..ReconnectingClients::default() };
     let outcomes: Vec<Result<(), String>> = thread::scope(|scope| {
         let clients = &clients;
         let begin = |number| scope.spawn(move || clients.read(number % 2 == 0));
@@ -126,11 +119,9 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
         eventually("all streams are open", || hub.connections("a") == CLIENTS as u64);
         // The proxy does not hide refusals of the hub.
         proxy.request("GET", "/api/v1/events/a", "").read_response().assert_problem(503, "connections_full");
-        (0..5).for_each(|number| drop(hub.publish("a", number.to_string())));
+        hub.publish_numbers("a", 0..5);
         eventually("all clients have the first event", || clients.begun.load(Ordering::Relaxed) == CLIENTS);
-        hub.signal(Signal::TERM);
-        let (status, log) = hub.wait_for_exit();
-        assert!(status.success(), "{log}");
+        hub.terminate();
         if !away.is_zero() {
             // A publisher gets an error.
             let refused =
@@ -139,7 +130,7 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
             assert!(refused.join().unwrap() >= 500);
         }
         let hub = restartable.start();
-        (5..10).for_each(|number| drop(hub.publish("a", number.to_string())));
+        hub.publish_numbers("a", 5..10);
         let is_over = || {
             clients.finished.load(Ordering::Relaxed) == CLIENTS || threads.iter().all(|it| it.is_finished())
         };
@@ -152,44 +143,26 @@ fn restart_behind(proxy: impl FnOnce(&str) -> Proxy, away: Duration) {
     assert!(failures.is_empty(), "{} of {CLIENTS} are gone for good: {kinds:?}", failures.len());
 }
 
-#[test]
-fn every_client_behind_nginx_reconnects_after_a_restart_at_once() {
-    restart_behind(|hub| Proxy::nginx(hub, &[]), Duration::ZERO);
+/// Declares a test of a restart for each proxy: they run at once, because each mostly waits.
+macro_rules! restart_tests {
+    ($($name:ident: $proxy:expr, $away:expr;)+) => {
+        $(#[test]
+        fn $name() {
+            restart_behind($proxy, $away);
+        })+
+    };
 }
 
-#[test]
-fn every_client_behind_nginx_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::nginx(hub, &[]), AWAY);
-}
-
-#[test]
-fn every_client_behind_the_nginx_of_deploy_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::deployed_nginx([hub, hub]), AWAY);
-}
-
-#[test]
-fn every_client_behind_haproxy_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::haproxy(hub, &[]), AWAY);
-}
-
-#[test]
-fn every_client_behind_caddy_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::caddy(hub, &[]), AWAY);
-}
-
-#[test]
-fn every_client_behind_apache_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::apache(hub, &[]), AWAY);
-}
-
-#[test]
-fn every_client_behind_varnish_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::varnish(hub, &[]), AWAY);
-}
-
-#[test]
-fn every_client_behind_traefik_reconnects_after_six_seconds() {
-    restart_behind(|hub| Proxy::traefik(hub, &[]), AWAY);
+restart_tests! {
+    every_client_behind_nginx_reconnects_after_a_restart_at_once: |hub| Proxy::nginx(hub, &[]), Duration::ZERO;
+    every_client_behind_nginx_reconnects_after_six_seconds: |hub| Proxy::nginx(hub, &[]), AWAY;
+    every_client_behind_the_nginx_of_deploy_reconnects_after_six_seconds:
+        |hub| Proxy::deployed_nginx([hub, hub]), AWAY;
+    every_client_behind_haproxy_reconnects_after_six_seconds: |hub| Proxy::haproxy(hub, &[]), AWAY;
+    every_client_behind_caddy_reconnects_after_six_seconds: |hub| Proxy::caddy(hub, &[]), AWAY;
+    every_client_behind_apache_reconnects_after_six_seconds: |hub| Proxy::apache(hub, &[]), AWAY;
+    every_client_behind_varnish_reconnects_after_six_seconds: |hub| Proxy::varnish(hub, &[]), AWAY;
+    every_client_behind_traefik_reconnects_after_six_seconds: |hub| Proxy::traefik(hub, &[]), AWAY;
 }
 
 #[test]

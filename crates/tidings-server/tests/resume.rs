@@ -1,32 +1,23 @@
 //! Resume by an id: every event once and in order, or a gap with its reason.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidings_protocol::sse::StreamItem;
 use tidings_protocol::{Epoch, EventId, Tag};
-use tidings_testkit::{SseReader, TempDirectory, eventually};
+use tidings_testkit::{SseReader, TempDirectory, eventually, numbers};
 
 use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|n| n.to_string()).collect()
-}
-
-/// Publishes numbers to a channel and returns their ids.
-fn publish(hub: &TestHub, channel: &str, range: std::ops::Range<usize>) -> Vec<String> {
-    hub.publish_batch(range.map(|n| json!({"channels": [channel], "data": n.to_string()})))
-}
-
 /// Reads the first block and the gap after it, which must be the first block with an id.
 #[track_caller]
-fn gap(reader: &mut SseReader) -> serde_json::Value {
+fn gap(reader: &mut SseReader) -> Value {
     loop {
         match reader.next_item().expect("the stream ended without a gap") {
             StreamItem::Position(id) => panic!("an id came before the gap: {id}"),
             StreamItem::Event(event) => {
                 assert_eq!(event.name, "tidings.gap", "{event:?}");
-                let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap();
+                let gap: Value = serde_json::from_str(&event.data).unwrap();
                 assert_eq!(gap["resumedAt"], event.last_event_id, "the id of the frame is resumedAt");
                 return gap;
             }
@@ -43,6 +34,14 @@ fn assert_delivers_then_live(hub: &TestHub, reader: &mut SseReader, channel: &st
     assert_eq!(reader.data(), "mark");
 }
 
+/// Asserts that the stream begins with a gap for this reason after this id.
+#[track_caller]
+fn assert_gap(reader: &mut SseReader, reason: &str, requested: &str) -> Value {
+    let gap = gap(reader);
+    assert_eq!((&gap["reason"], &gap["requested"]), (&json!(reason), &json!(requested)));
+    gap
+}
+
 fn offset(id: &str) -> u64 {
     id.parse::<EventId>().unwrap().offset
 }
@@ -50,7 +49,7 @@ fn offset(id: &str) -> u64 {
 #[test]
 fn id_is_read_from_the_header_and_from_every_spelling_of_the_query() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..4);
+    let ids = hub.publish_numbers("a", 0..4);
     for header in ["Last-Event-ID", "last-event-id", "LAST-EVENT-ID"] {
         assert_eq!(hub.subscribe_with(CHANNEL, &[(header, &ids[1])]).data_of_next(2), ["2", "3"]);
     }
@@ -64,7 +63,7 @@ fn id_is_read_from_the_header_and_from_every_spelling_of_the_query() {
 #[test]
 fn header_wins_over_the_query_and_an_empty_value_is_none() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..4);
+    let ids = hub.publish_numbers("a", 0..4);
     let query = format!("{CHANNEL}?lastEventId={}", ids[0]);
     assert_eq!(hub.resume(&query, &ids[2]).data(), "3");
     assert_eq!(hub.resume(&query, "").data_of_next(3), ["1", "2", "3"]);
@@ -87,17 +86,15 @@ fn two_ids_in_headers_are_refused() {
 #[test]
 fn history_replays_the_requested_number_of_events_and_an_id_wins() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..4);
-    publish(&hub, "b", 4..6);
+    let ids = hub.publish_numbers("a", 0..4);
+    hub.publish_numbers("b", 4..6);
     let both = "/api/v1/events?channel=a&channel=b";
     assert_eq!(hub.subscribe(&format!("{both}&history=3")).data_of_next(3), ["3", "4", "5"]);
     assert_eq!(hub.subscribe(&format!("{both}&history=all")).data_of_next(6), numbers(0..6));
     assert_eq!(hub.subscribe(&format!("{both}&history=1000")).data_of_next(6), numbers(0..6));
     assert_eq!(hub.subscribe("/api/v1/events/*?history=2").data_of_next(2), ["4", "5"]);
-    assert_eq!(
-        hub.subscribe(&format!("{CHANNEL}?history=1&lastEventId={}", ids[0])).data_of_next(3),
-        numbers(1..4)
-    );
+    let after_id = format!("{CHANNEL}?history=1&lastEventId={}", ids[0]);
+    assert_eq!(hub.subscribe(&after_id).data_of_next(3), numbers(1..4));
     let mut none = hub.subscribe(&format!("{both}&history=0"));
     assert_delivers_then_live(&hub, &mut none, "a", &[]);
     for bad in ["-1", "1.5", "x", "ALL", "%2B1", "99999999999999999999"] {
@@ -108,12 +105,12 @@ fn history_replays_the_requested_number_of_events_and_an_id_wins() {
 #[test]
 fn client_cut_off_before_its_first_event_misses_nothing() {
     let hub = TestHub::in_memory(&[]);
-    publish(&hub, "a", 0..2);
+    hub.publish_numbers("a", 0..2);
     let mut reader = hub.subscribe(CHANNEL);
     reader.position();
     let id = reader.last_event_id().to_owned();
     drop(reader);
-    publish(&hub, "a", 2..4);
+    hub.publish_numbers("a", 2..4);
     let mut reader = hub.resume(CHANNEL, &id);
     assert_eq!(reader.position(), id);
     assert_delivers_then_live(&hub, &mut reader, "a", &numbers(2..4));
@@ -124,28 +121,21 @@ fn resume_after_a_trim_gives_a_gap_only_for_channels_with_a_loss() {
     let hub = TestHub::serve(&[("TIDINGS_LOG_RETENTION_EVENTS", "10")]);
     let start = hub.publish("quiet", "first");
     hub.publish("quiet", "second");
-    let busy = publish(&hub, "busy", 0..40);
-    let kept = || hub.get("/api/v1/channels/busy/events").json()["events"].as_array().unwrap().len();
-    eventually("the busy channel is trimmed", || kept() == 10);
+    let busy = hub.publish_numbers("busy", 0..40);
+    eventually("the busy channel is trimmed", || hub.stored("busy").len() == 10);
 
     let mut quiet = hub.resume("/api/v1/events/quiet", &start);
     assert_eq!(quiet.position(), start);
     assert_eq!(quiet.data(), "second");
 
-    for (path, name) in
-        [("/api/v1/events/busy", "busy"), ("/api/v1/events?channel=busy&channel=none", "busy")]
-    {
+    for path in ["/api/v1/events/busy", "/api/v1/events?channel=busy&channel=none"] {
         let mut reader = hub.resume(path, &start);
         let gap = gap(&mut reader);
-        let expected = json!({
-            "channels": [name], "reason": "trimmed", "requested": start, "resumedAt": reader.last_event_id()
-        });
+        let id = reader.last_event_id();
+        let expected =
+            json!({"channels": ["busy"], "reason": "trimmed", "requested": start, "resumedAt": id});
         assert_eq!(gap, expected);
-        assert_eq!(
-            offset(reader.last_event_id()),
-            offset(&busy[30]) - 1,
-            "the latest cursor that misses nothing"
-        );
+        assert_eq!(offset(id), offset(&busy[30]) - 1, "the latest cursor that misses nothing");
         assert_eq!(reader.data_of_next(10), numbers(30..40));
     }
 
@@ -170,7 +160,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
         let hub = TestHub::serve_in(&directory, &variables);
         let mut reader = hub.subscribe(CHANNEL);
         let position = reader.position();
-        let ids = publish(&hub, "a", 0..6);
+        let ids = hub.publish_numbers("a", 0..6);
         drop(reader);
         hub.terminate();
 
@@ -180,7 +170,7 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
             reader.position();
             assert_eq!(reader.data_of_next(expected.len()), numbers(expected));
         }
-        let later = publish(&hub, "a", 6..9);
+        let later = hub.publish_numbers("a", 6..9);
         hub.kill();
 
         let hub = TestHub::serve_in(&directory, &variables);
@@ -199,25 +189,22 @@ fn resume_after_a_clean_restart_and_after_a_kill_is_exact() {
 #[test]
 fn id_of_another_hub_gives_a_gap_and_all_stored_events() {
     let hub = TestHub::in_memory(&[]);
-    publish(&hub, "a", 0..3);
+    hub.publish_numbers("a", 0..3);
     let foreign = EventId::new(Epoch(0x1234_5678_9abc_def0), 1, Tag(7)).to_string();
     let mut reader = hub.resume("/api/v1/events?channel=a&channel=b.*", &foreign);
-    let gap = gap(&mut reader);
-    assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(foreign)));
-    assert_eq!(gap["channels"], json!(["a", "b.*"]));
+    assert_eq!(assert_gap(&mut reader, "epoch", &foreign)["channels"], json!(["a", "b.*"]));
     assert_delivers_then_live(&hub, &mut reader, "a", &numbers(0..3));
 }
 
 #[test]
 fn id_ahead_of_the_log_gives_a_gap_and_the_stream_continues_from_the_end() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..3);
+    let ids = hub.publish_numbers("a", 0..3);
     let mut ahead: EventId = ids[2].parse().unwrap();
     ahead.offset += 100;
     let ahead = ahead.to_string();
     let mut reader = hub.resume(CHANNEL, &ahead);
-    let gap = gap(&mut reader);
-    assert_eq!((&gap["reason"], &gap["requested"]), (&json!("ahead"), &json!(ahead)));
+    assert_gap(&mut reader, "ahead", &ahead);
     assert_eq!(offset(reader.last_event_id()), offset(&ids[2]));
     assert_delivers_then_live(&hub, &mut reader, "a", &[]);
 }
@@ -225,20 +212,19 @@ fn id_ahead_of_the_log_gives_a_gap_and_the_stream_continues_from_the_end() {
 #[test]
 fn id_with_the_tag_of_another_entry_gives_a_gap_and_all_stored_events() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..3);
+    let ids = hub.publish_numbers("a", 0..3);
     let mut other: EventId = ids[1].parse().unwrap();
     other.tag = Tag(other.tag.0 ^ 0x10);
     let other = other.to_string();
     let mut reader = hub.resume(CHANNEL, &other);
-    let gap = gap(&mut reader);
-    assert_eq!((&gap["reason"], &gap["requested"]), (&json!("diverged"), &json!(other)));
+    assert_gap(&mut reader, "diverged", &other);
     assert_delivers_then_live(&hub, &mut reader, "a", &numbers(0..3));
 }
 
 #[test]
 fn malformed_id_gives_a_gap_and_the_stream_begins_now_or_by_history() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..3);
+    let ids = hub.publish_numbers("a", 0..3);
     let upper = ids[1].to_uppercase();
     let long = "x".repeat(64 << 10);
     let longer = format!("{}.{}", ids[1], "1-aaaaaaaa.".repeat(5000));
@@ -266,18 +252,17 @@ fn memory_durability_gives_a_gap_after_a_restart() {
     let directory = TempDirectory::create();
     let variables = [("TIDINGS_LOG_DURABILITY", "memory")];
     let hub = TestHub::serve_in(&directory, &variables);
-    let ids = publish(&hub, "a", 0..3);
+    let ids = hub.publish_numbers("a", 0..3);
     hub.terminate();
     let hub = TestHub::serve_in(&directory, &variables);
-    let mut told = Vec::new();
+    let mut resumed_at = Vec::new();
     for id in [&ids[0], &ids[2]] {
         let mut reader = hub.resume(CHANNEL, id);
-        let gap = gap(&mut reader);
-        assert_eq!((&gap["reason"], &gap["requested"]), (&json!("epoch"), &json!(id)));
-        told.push(reader.last_event_id().to_owned());
+        assert_gap(&mut reader, "epoch", id);
+        resumed_at.push(reader.last_event_id().to_owned());
     }
-    publish(&hub, "a", 3..5);
-    for id in told {
+    hub.publish_numbers("a", 3..5);
+    for id in resumed_at {
         let mut reader = hub.resume(CHANNEL, &id);
         reader.position();
         assert_eq!(reader.data_of_next(2), ["3", "4"], "the gap comes once, then the id is valid");
@@ -289,7 +274,7 @@ fn stream_cut_at_any_byte_resumes_without_a_hole() {
     let hub = TestHub::in_memory(&[]);
     let mut first = hub.subscribe(CHANNEL);
     let start = first.position();
-    publish(&hub, "a", 0..4);
+    hub.publish_numbers("a", 0..4);
     first.data_of_next(4);
     // The rest of the events follows the id of any prefix of the bytes.
     let mut bytes = Vec::new();
@@ -300,12 +285,11 @@ fn stream_cut_at_any_byte_resumes_without_a_hole() {
     for cut in (0..=bytes.len()).step_by(3) {
         let mut parser = tidings_protocol::sse::Parser::new().with_last_event_id(&start);
         let mut seen = Vec::new();
-        let keep = |item| {
+        let mut keep = |item| {
             if let StreamItem::Event(event) = item {
                 seen.push(event.data);
             }
         };
-        let mut keep = keep;
         parser.feed(&bytes[..cut], &mut keep).unwrap();
         let mut rest = hub.resume(CHANNEL, parser.last_event_id());
         seen.extend(rest.data_of_next(4 - seen.len()));
@@ -324,17 +308,13 @@ fn history_counts_delivered_events() {
         (format!("{both}&history=3"), &["3", "state 4", "other"]),
     ] {
         let hub = TestHub::in_memory(&[]);
-        for data in ["1", "2", "3"] {
-            hub.publish("a", data);
-        }
+        hub.publish_numbers("a", 1..4);
         for n in 0..5 {
             hub.post(&format!("{CHANNEL}?key=k"), format!("state {n}")).assert_status(200);
         }
         hub.post(&format!("{CHANNEL}?ttl=1"), "brief").assert_status(200);
         hub.publish("b", "other");
-        eventually("the short-lived event has expired", || {
-            !hub.get("/api/v1/channels/a/events?limit=1000").assert_status(200).text().contains("brief")
-        });
+        eventually("the short-lived event has expired", || !hub.stored("a").contains(&"brief".to_owned()));
         let mut reader = hub.subscribe(&path);
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
         assert_delivers_then_live(&hub, &mut reader, "a", &expected);
@@ -344,19 +324,15 @@ fn history_counts_delivered_events() {
 #[test]
 fn open_event_has_no_position_before_a_gap() {
     let hub = TestHub::in_memory(&[]);
-    let ids = publish(&hub, "a", 0..2);
+    let ids = hub.publish_numbers("a", 0..2);
     let open_of = |id: &str| {
         let mut reader = hub.resume(&format!("{CHANNEL}?hello=true"), id);
-        let open = reader.event();
-        assert_eq!(open.name, "tidings.open");
-        (
-            serde_json::from_str::<serde_json::Value>(&open.data).unwrap()["position"].clone(),
-            reader.event().name,
-        )
+        let (_, open) = reader.control_event("tidings.open");
+        (open["position"].clone(), reader.event().name)
     };
     let (position, next) = open_of(&ids[0]);
     assert_eq!((offset(position.as_str().unwrap()), &*next), (1, "message"));
     for bad in ["nonsense", "0000000000000001-1-00000000"] {
-        assert_eq!(open_of(bad), (serde_json::Value::Null, "tidings.gap".to_owned()));
+        assert_eq!(open_of(bad), (Value::Null, "tidings.gap".to_owned()));
     }
 }

@@ -17,7 +17,7 @@ fn first_line_holds_the_bound_address_and_no_colour() {
     let authority =
         hub.url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).unwrap().to_owned();
     TcpStream::connect(authority).unwrap();
-    let lines = [hub.read_output_line(), hub.read_output_line(), hub.read_output_line()].concat();
+    let lines = [(); 3].map(|()| hub.read_output_line()).concat();
     assert!(lines.contains(&format!("curl -N {}api/v1/events/hello", hub.url)), "{lines}");
     assert!(lines.contains("curl -d"), "{lines}");
     assert!(!lines.contains('\x1b'), "{lines:?}");
@@ -30,45 +30,38 @@ fn hub_exits_with_0_after_sigterm_and_after_sigint() {
         let arguments: Vec<&str> = command.into_iter().chain(FREE_PORT).collect();
         let hub = TestHub::start(directory.command(&arguments));
         hub.signal(signal);
-        let (status, log) = hub.wait_for_exit();
-        assert_eq!(status.code(), Some(0), "{log}");
+        hub.assert_exit(0);
     }
 }
 
 #[test]
 fn hub_logs_once_that_it_is_open() {
     let directory = TempDirectory::create();
-    let hub = TestHub::start(directory.command(&FREE_PORT));
-    hub.signal(Signal::TERM);
-    let (_, log) = hub.wait_for_exit();
+    let log = TestHub::start(directory.command(&FREE_PORT)).terminate();
     assert_eq!(log.matches("open to every local program").count(), 1, "{log}");
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A hub with these settings in its directory.
-fn protected(directory: &TempDirectory, text: &str) -> TestHub {
-    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
-    TestHub::start(directory.command(&FREE_PORT))
+/// Writes a settings file with a secret and these further lines of `[auth]`.
+fn write_settings(directory: &TempDirectory, lines: &str) {
+    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{lines}"));
 }
 
-fn log_of(hub: TestHub) -> String {
-    hub.signal(Signal::TERM);
-    let (status, log) = hub.wait_for_exit();
-    assert_eq!(status.code(), Some(0), "{log}");
-    log
+/// A hub with these settings in its directory.
+fn protected(directory: &TempDirectory, lines: &str) -> TestHub {
+    write_settings(directory, lines);
+    TestHub::start(directory.command(&FREE_PORT))
 }
 
 #[test]
 fn protected_hub_prints_how_to_get_a_token_and_not_that_it_is_open() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
-    let lines =
-        [hub.read_output_line(), hub.read_output_line(), hub.read_output_line(), hub.read_output_line()]
-            .concat();
+    let lines = [(); 4].map(|()| hub.read_output_line()).concat();
     assert_eq!(lines.matches("-H \"Authorization: Bearer $TOKEN\"").count(), 2, "{lines}");
     assert!(lines.contains("tidings token --sub me --publish hello --subscribe hello"), "{lines}");
-    let log = log_of(hub);
+    let log = hub.terminate();
     assert!(log.contains("credentials are asked for") && !log.contains("open to"), "{log}");
 }
 
@@ -76,7 +69,7 @@ fn protected_hub_prints_how_to_get_a_token_and_not_that_it_is_open() {
 fn sighup_reloads_the_settings() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "leeway = \"1s\"\n");
-    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\nleeway = \"2s\"\n"));
+    write_settings(&directory, "leeway = \"2s\"\n");
     hub.signal(Signal::HUP);
     hub.read_log_through("settings reloaded, with their files of keys and certificates changed=auth.leeway");
     hub.signal(Signal::HUP);
@@ -95,9 +88,8 @@ fn invalid_settings_at_a_reload_change_nothing_and_are_all_logged() {
     hub.read_log_through("tidings.toml:4:14: stream.keep_alive is 1ms; at least 50ms");
     std::fs::remove_file(directory.path().join("tidings.toml")).unwrap();
     hub.signal(Signal::HUP);
-    hub.read_log_through(
-        "nothing has changed error=[auth] is gone, which would open the hub to every client",
-    );
+    let error = "nothing has changed error=[auth] is gone, which would open the hub to every client";
+    hub.read_log_through(error);
     hub.terminate();
 }
 
@@ -105,13 +97,12 @@ fn invalid_settings_at_a_reload_change_nothing_and_are_all_logged() {
 fn settings_that_need_a_restart_are_named_in_one_line() {
     let directory = TempDirectory::create();
     let mut hub = protected(&directory, "");
-    let text = "cookie = \"session\"\n[stream]\nkeep_alive = \"1s\"\n[limits]\nconnections = 7\n";
-    directory.write("tidings.toml", &format!("[auth]\nsecret = \"{SECRET}\"\n{text}"));
+    let lines = "cookie = \"session\"\n[stream]\nkeep_alive = \"1s\"\n[limits]\nconnections = 7\n";
+    write_settings(&directory, lines);
     hub.signal(Signal::HUP);
     hub.read_log_through("changed=auth.cookie\n");
-    hub.read_log_through(
-        "changed settings wait for a restart settings=stream.keep_alive, limits.connections\n",
-    );
+    let pending = "changed settings wait for a restart settings=stream.keep_alive, limits.connections\n";
+    hub.read_log_through(pending);
     hub.terminate();
 }
 
@@ -119,10 +110,7 @@ fn settings_that_need_a_restart_are_named_in_one_line() {
 fn no_token_is_ever_logged() {
     let directory = TempDirectory::create();
     let token = "eyJhbGciOiJub25lIn0.t0ken";
-    directory.write(
-        "tidings.toml",
-        &format!("[auth]\nsecret = \"{SECRET}\"\ncookie = \"session\"\nquery_token = true\n"),
-    );
+    write_settings(&directory, "cookie = \"session\"\nquery_token = true\n");
     let good = directory.run(&["token", "--sub", "u", "--subscribe", "a"], &[]).stdout;
     let signature = good.trim().rsplit('.').next().unwrap();
     let mut command = directory.command(&FREE_PORT);
@@ -145,14 +133,12 @@ fn no_token_is_ever_logged() {
             connection.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
             connection.read_head();
             let mut connection = hub.connect();
-            connection.send(http2_request(
-                &path,
-                &[("authorization", &format!("Bearer {carried}")), ("cookie", carried)],
-            ));
+            let headers = [("authorization", &*format!("Bearer {carried}")), ("cookie", carried)];
+            connection.send(http2_request(&path, &headers));
             await_http2_answer(&mut connection.socket);
         }
     }
-    let log = log_of(hub);
+    let log = hub.terminate();
     // The hub logs requests at this level: without them, the test would prove nothing.
     assert!(log.contains("DEBUG") && log.contains("h2 is logged at info at most"), "{log}");
     assert!(!log.contains("t0ken") && !log.contains(signature) && !log.contains(SECRET), "{log}");
@@ -204,9 +190,7 @@ fn address_in_use_is_named_with_a_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let outcome = TempDirectory::create().run(&["--memory", "--listen", &address], &[]);
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert!(outcome.stderr.contains(&format!("cannot listen on {address}: ")), "{outcome:?}");
-    assert!(outcome.stderr.contains("--listen"), "{outcome:?}");
+    outcome.assert(1, &[&format!("cannot listen on {address}: "), "--listen"]);
     assert_eq!(outcome.stdout, "");
 }
 
@@ -214,16 +198,15 @@ fn address_in_use_is_named_with_a_remedy() {
 fn unusable_data_directory_is_named_with_a_remedy() {
     let directory = TempDirectory::create();
     directory.write("file", "");
-    for (path, way_out) in [
+    for (path, advice) in [
         ("file", "a file stands in its path; name a directory with --data-dir"),
         ("file/below", "a file stands in its path; name a directory with --data-dir"),
         ("/proc/tidings", "name another directory with --data-dir, or keep the log in memory with --memory"),
     ] {
         let outcome = directory.run(&["--listen", "127.0.0.1:0", "--data-dir", path], &[]);
-        assert_eq!(outcome.code, Some(1), "{outcome:?}");
-        let told = outcome.stderr.lines().last().unwrap_or_default();
-        assert!(told.starts_with(&format!("tidings: data directory {path} cannot be used: ")), "{told}");
-        assert!(told.ends_with(way_out), "{told}");
+        let line = outcome.assert(1, &[]).stderr.lines().last().unwrap_or_default();
+        assert!(line.starts_with(&format!("tidings: data directory {path} cannot be used: ")), "{line}");
+        assert!(line.ends_with(advice), "{line}");
     }
 }
 
@@ -232,9 +215,8 @@ fn node_started_without_its_redis_logs_it() {
     // The port is closed once the listener is dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut hub = TestHub::with_redis_at(&format!("redis://{address}"), &[]);
-    let log = hub.read_log_through(
-        "redis does not answer; streams stay open, publishes fail, and the hub tries again",
-    );
+    let warning = "redis does not answer; streams stay open, publishes fail, and the hub tries again";
+    let log = hub.read_log_through(warning);
     assert!(log.contains("Connection refused"), "{log}");
     let refused = hub.post("/api/v1/events/a", "x");
     assert!(refused.assert_problem(503, "not_stored").text().contains("Redis"), "{refused:?}");
@@ -243,6 +225,5 @@ fn node_started_without_its_redis_logs_it() {
 #[test]
 fn broken_log_filter_is_refused() {
     let outcome = TempDirectory::create().run(&FREE_PORT, &[("RUST_LOG", "tidings=loud")]);
-    assert_eq!(outcome.code, Some(2), "{outcome:?}");
-    assert!(outcome.stderr.contains("RUST_LOG: \"tidings=loud\""), "{outcome:?}");
+    outcome.assert(2, &["RUST_LOG: \"tidings=loud\""]);
 }

@@ -4,49 +4,35 @@ use tidings_testkit::TempDirectory;
 
 use crate::hub::RunTidings;
 
+/// Asserts that `serve` and `check` refuse these settings with these texts.
 #[track_caller]
 fn refused(directory: &TempDirectory, arguments: &[&str], variables: &[(&str, &str)], expected: &[&str]) {
     for command in ["serve", "check"] {
-        let all: Vec<&str> = [command].iter().chain(arguments).copied().collect();
-        let outcome = directory.run(&all, variables);
-        assert_eq!(outcome.code, Some(2), "{outcome:?}");
-        assert_eq!(outcome.stdout, "");
-        for text in expected {
-            assert!(outcome.stderr.contains(text), "{text:?} is missing in {}", outcome.stderr);
-        }
+        let outcome = directory.run(&[&[command], arguments].concat(), variables);
+        assert_eq!(outcome.assert(2, expected).stdout, "");
     }
 }
 
+/// Asserts that `check` prints a line that begins so.
 #[track_caller]
 fn effective(directory: &TempDirectory, arguments: &[&str], variables: &[(&str, &str)], expected: &str) {
-    let all: Vec<&str> = ["check"].iter().chain(arguments).copied().collect();
-    let outcome = directory.run(&all, variables);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(
-        outcome.stdout.lines().any(|line| line.starts_with(expected)),
-        "{expected:?} in {}",
-        outcome.stdout
-    );
+    let outcome = directory.run(&[&["check"], arguments].concat(), variables);
+    let stdout = &outcome.assert(0, &[]).stdout;
+    assert!(stdout.lines().any(|line| line.starts_with(expected)), "{expected:?} in {stdout}");
 }
 
 #[test]
-fn misspelt_key_in_the_file_is_refused_with_its_position_and_a_suggestion() {
+fn misspelt_setting_is_refused_with_a_suggestion() {
     let directory = TempDirectory::create();
-    directory.write("tidings.toml", "[log]\n  retenton_age = \"1h\"\n");
-    let expected = "tidings.toml:2:3: log.retenton_age is not a setting; did you mean log.retention_age?";
-    refused(&directory, &[], &[], &[expected]);
-}
-
-#[test]
-fn misspelt_variable_is_refused_with_a_suggestion() {
+    refused(&directory, &["--listn", "127.0.0.1:0"], &[], &["--listen"]);
     let variables = [("TIDINGS_LOG_RETENTION_AEG", "1h")];
-    let expected = "TIDINGS_LOG_RETENTION_AEG: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?";
-    refused(&TempDirectory::create(), &[], &variables, &[expected]);
-}
-
-#[test]
-fn misspelt_flag_is_refused() {
-    refused(&TempDirectory::create(), &["--listn", "127.0.0.1:0"], &[], &["--listen"]);
+    let variable = "TIDINGS_LOG_RETENTION_AEG: not a setting; did you mean TIDINGS_LOG_RETENTION_AGE?";
+    refused(&directory, &[], &variables, &[variable]);
+    directory.write("tidings.toml", "[log]\n  retenton_age = \"1h\"\n");
+    let key = "tidings.toml:2:3: log.retenton_age is not a setting; did you mean log.retention_age?";
+    refused(&directory, &[], &[], &[key]);
+    directory.write("tidings.toml", "[[auth.keys]]\nname = \"a\"\nhsh = \"sha256:00\"\n");
+    refused(&directory, &[], &[], &["tidings.toml:3:1: auth.keys has no hsh; did you mean hash?"]);
 }
 
 #[test]
@@ -58,10 +44,8 @@ fn variables_of_the_client_commands_are_no_error() {
 #[test]
 fn environment_wins_over_the_file_and_flags_win_over_both() {
     let directory = TempDirectory::create();
-    directory.write(
-        "tidings.toml",
-        "listen = [\"127.0.0.1:1\"]\nstream.keep_alive = \"1s\"\nlog.retention_events = 5\n",
-    );
+    let file = "listen = [\"127.0.0.1:1\"]\nstream.keep_alive = \"1s\"\nlog.retention_events = 5\n";
+    directory.write("tidings.toml", file);
     let variables = [("TIDINGS_LISTEN", "127.0.0.1:2"), ("TIDINGS_STREAM_KEEP_ALIVE", "200ms")];
     effective(&directory, &[], &[], "listen = [\"127.0.0.1:1\"]");
     effective(&directory, &[], &variables, "listen = [\"127.0.0.1:2\"]");
@@ -160,31 +144,20 @@ fn credentials_are_set_in_the_file_and_by_variables() {
 }
 
 #[test]
-fn misspelt_member_of_a_key_is_refused_with_its_line_and_a_suggestion() {
+fn value_given_in_the_wrong_place_is_refused_with_a_remedy() {
     let directory = TempDirectory::create();
-    directory.write("tidings.toml", "[[auth.keys]]\nname = \"a\"\nhsh = \"sha256:00\"\n");
-    refused(&directory, &[], &[], &["tidings.toml:3:1: auth.keys has no hsh; did you mean hash?"]);
-}
-
-#[test]
-fn keys_in_the_environment_are_refused_with_a_remedy() {
+    refused(&directory, &["--memory", "--data-dir", "d"], &[], &["--memory", "--data-dir"]);
     let expected = ["TIDINGS_AUTH_KEYS: not a setting of the environment", "`tidings key --name N`"];
-    refused(&TempDirectory::create(), &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
+    refused(&directory, &[], &[("TIDINGS_AUTH_KEYS", "tk_s3cret")], &expected);
 }
 
 #[test]
-fn hub_with_credentials_may_listen_beyond_loopback() {
-    let outcome =
-        TempDirectory::create().run(&["check", "--listen", "0.0.0.0:0"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(outcome.stderr.contains("tokens travel there in clear"), "{outcome:?}");
-}
-
-#[test]
-fn insecure_has_no_effect_beside_credentials() {
-    let outcome = TempDirectory::create().run(&["check", "--insecure"], &[("TIDINGS_AUTH_SECRET", SECRET)]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(outcome.stderr.contains("--insecure has no effect"), "{outcome:?}");
+fn hub_with_credentials_may_listen_beyond_loopback_and_needs_no_insecure() {
+    let directory = TempDirectory::create();
+    let secret = [("TIDINGS_AUTH_SECRET", SECRET)];
+    let beyond = directory.run(&["check", "--listen", "0.0.0.0:0"], &secret);
+    beyond.assert(0, &["tokens travel there in clear"]);
+    directory.run(&["check", "--insecure"], &secret).assert(0, &["--insecure has no effect"]);
 }
 
 #[test]
@@ -200,24 +173,16 @@ fn no_message_shows_a_misplaced_secret() {
     ] {
         directory.write("tidings.toml", text);
         let outcome = directory.run(&["serve"], &[]);
-        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        outcome.assert(2, &[]);
         assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
     }
 }
 
 #[test]
 fn test_mode_is_read_from_the_environment() {
-    effective(&TempDirectory::create(), &[], &[("TEST_MODE", "true")], "# test_mode = true");
-    effective(&TempDirectory::create(), &[], &[("TEST_MODE", "False")], "# test_mode = false");
-    refused(
-        &TempDirectory::create(),
-        &[],
-        &[("TEST_MODE", "perhaps")],
-        &["TEST_MODE: test_mode is \"perhaps\""],
-    );
-}
-
-#[test]
-fn memory_and_a_directory_exclude_each_other() {
-    refused(&TempDirectory::create(), &["--memory", "--data-dir", "d"], &[], &["--memory", "--data-dir"]);
+    let directory = TempDirectory::create();
+    effective(&directory, &[], &[("TEST_MODE", "true")], "# test_mode = true");
+    effective(&directory, &[], &[("TEST_MODE", "False")], "# test_mode = false");
+    let expected = ["TEST_MODE: test_mode is \"perhaps\""];
+    refused(&directory, &[], &[("TEST_MODE", "perhaps")], &expected);
 }

@@ -20,7 +20,7 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         json!({"channels": ["a"], "data": "x".repeat(100_000)}),
         json!({"channels": ["b"], "data": ""}),
     ]);
-    hub.publish_batch((0..300).map(|index| json!({"channels": ["c"], "data": index.to_string()})));
+    hub.publish_numbers("c", 0..300);
     let browser = [("Accept", "text/event-stream"), ("Pragma", "no-cache"), ("User-Agent", "Mozilla/5.0 x")];
     let requests: [(&str, &[(&str, &str)]); 9] = [
         ("/api/v1/events/a", &[]),
@@ -50,7 +50,7 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
     for (path, pair) in &mut pairs {
         assert!(assert_same_body(path, pair).contains("event: tidings.end\n"), "{path}");
     }
-    assert!(hub.wait_for_exit().0.success());
+    hub.assert_exit(0);
 }
 
 #[test]
@@ -113,9 +113,7 @@ fn thousand_streams_open_and_close_and_leave_nothing() {
     let hub = TestHub::in_memory(&[]);
     for round in 0..3 {
         let mut readers: Vec<SseReader> = (0..1000).map(|_| hub.subscribe("/api/v1/events/many")).collect();
-        readers.iter_mut().for_each(|reader| {
-            reader.position();
-        });
+        readers.iter_mut().for_each(|reader| drop(reader.position()));
         hub.publish("many", format!("round {round}"));
         for reader in &mut readers {
             assert_eq!(reader.data(), format!("round {round}"));

@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{SseReader, TempDirectory, eventually, read_lines};
+use tidings_testkit::{ChildProcess, DEADLINE, SseReader, TempDirectory, eventually, read_lines};
 
 use super::clients::{EventReader as _, Http2};
 use super::transports::TRANSPORTS;
@@ -48,9 +48,8 @@ fn thousand_streams_end_within_the_window() {
     hub.signal(Signal::TERM);
     let mut retries: Vec<u64> = Vec::with_capacity(STREAMS);
     retries.extend(readers.iter_mut().map(read_shutdown));
-    let (status, log) = hub.wait_for_exit();
+    hub.assert_exit(0);
     let took = begun.elapsed();
-    assert_eq!(status.code(), Some(0), "{log}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     retries.sort_unstable();
     retries.dedup();
@@ -60,8 +59,7 @@ fn thousand_streams_end_within_the_window() {
 #[test]
 fn client_that_never_reads_does_not_delay_the_shutdown() {
     let hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", "1s")]);
-    let mut stuck = hub.connect();
-    stuck.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
+    let mut stuck = hub.send_request("GET", "/api/v1/events/a", &[], b"");
     stuck.read_head();
     let large = "x".repeat(250_000);
     for _ in 0..40 {
@@ -70,9 +68,7 @@ fn client_that_never_reads_does_not_delay_the_shutdown() {
     let mut idle = hub.connect();
     idle.send("GET /healthz HTT");
     let begun = Instant::now();
-    hub.signal(Signal::TERM);
-    let (status, log) = hub.wait_for_exit();
-    assert_eq!(status.code(), Some(0), "{log}");
+    hub.terminate();
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
@@ -130,12 +126,8 @@ fn stream_request_during_shutdown_opens_a_stream_with_its_end() {
     let mut retries = Vec::new();
     for connections in connections.into_iter().chain([fresh]) {
         for (mut connection, path) in connections.into_iter().zip(STREAMS) {
-            connection.send(draining.hub.encode_request(
-                "GET",
-                path,
-                &[("Origin", "http://page.example")],
-                b"",
-            ));
+            let origin = [("Origin", "http://page.example")];
+            connection.send(draining.hub.encode_request("GET", path, &origin, b""));
             let mut reader = SseReader::open(connection);
             let header = reader.head.header("content-type");
             assert_eq!(header, Some("text/event-stream; charset=utf-8"));
@@ -159,8 +151,8 @@ fn stream_request_over_http_2_during_shutdown_opens_a_stream_with_its_end() {
 fn draining_hub_is_not_ready_and_stores_nothing() {
     let (draining, mut kept) = DrainingHub::hub(|hub| {
         let mut connection = hub.connect();
-        connection.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"before"));
-        connection.read_response().assert_status(200);
+        let publish = hub.encode_request("POST", "/api/v1/events/a", &[], b"before");
+        connection.exchange(publish).assert_status(200);
         connection
     });
     let hub = &draining.hub;
@@ -169,44 +161,33 @@ fn draining_hub_is_not_ready_and_stores_nothing() {
     hub.request("HEAD", STREAMS[0], &[], b"").assert_status(200);
     hub.post("/api/v1/events/a", "late").assert_problem(503, "not_stored");
     hub.post("/api/v1/publish", r#"[{"channels":["a"],"data":1}]"#).assert_problem(503, "not_stored");
-    let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
-    assert_eq!(history["events"].as_array().unwrap().len(), 1, "{history}");
+    assert_eq!(hub.stored("a"), ["before"]);
     // A request on a kept connection gets a response with `Connection: close`.
-    kept.send(hub.encode_request("POST", "/api/v1/events/a", &[], b"late"));
-    let answer = kept.read_response();
+    let answer = kept.exchange(hub.encode_request("POST", "/api/v1/events/a", &[], b"late"));
     answer.assert_problem(503, "not_stored");
     assert_eq!(answer.head.header("connection"), Some("close"));
     assert!(answer.head.header("retry-after").is_some());
     assert_eq!(kept.read_some(), None);
 }
 
-/// End of a request, as a client sees it.
-#[derive(Debug, PartialEq, Eq)]
-enum RequestOutcome {
-    Answered(Vec<u8>),
-    /// The connection was refused, or reset before the hub can have read a byte.
-    TurnedAway,
-}
-
-/// Sends a request over a connection of its own, and reads to the end of the response.
-fn outcome(address: &str, request: &[u8]) -> RequestOutcome {
-    let Ok(mut socket) = TcpStream::connect(address) else { return RequestOutcome::TurnedAway };
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut answer = Vec::new();
-    let outcome = socket.write_all(request).and_then(|()| socket.read_to_end(&mut answer));
-    match outcome {
-        Ok(_) if !answer.is_empty() => RequestOutcome::Answered(answer),
-        Err(error) if !answer.is_empty() => panic!("{error} after {}", String::from_utf8_lossy(&answer)),
-        _ => RequestOutcome::TurnedAway,
-    }
+/// Sends a request over a connection of its own, and returns the whole response. `None` if the connection was refused, or reset
+/// before the hub can have read a byte.
+fn response(address: &str, request: &[u8]) -> Option<String> {
+    let mut socket = TcpStream::connect(address).ok()?;
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut response = Vec::new();
+    let outcome = socket.write_all(request).and_then(|()| socket.read_to_end(&mut response));
+    let response = String::from_utf8(response).unwrap();
+    assert!(outcome.is_ok() || response.is_empty(), "{outcome:?} after {response}");
+    Some(response).filter(|response| !response.is_empty())
 }
 
 /// Sends requests until the hub has exited; returns the number of responses. The kernel may reset a single connection between
 /// the hub's last accept and the close of the listener: then the next connection must be refused.
 fn request_until_exit(address: &str, request: &[u8], judge: impl Fn(&str)) -> usize {
     let mut answered = 0;
-    while let RequestOutcome::Answered(answer) = outcome(address, request) {
-        judge(&String::from_utf8_lossy(&answer));
+    while let Some(response) = response(address, request) {
+        judge(&response);
         answered += 1;
     }
     assert!(TcpStream::connect(address).is_err(), "a running hub refused a connection");
@@ -218,8 +199,8 @@ fn every_request_during_a_shutdown_is_answered_until_the_exit() {
     let mut hub = TestHub::serve(&[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let _open: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
     let (address, request) = (hub.authority().to_owned(), hub.encode_request("GET", STREAMS[0], &[], b""));
-    let head = hub.encode_request("HEAD", STREAMS[0], &[("Connection", "close")], b"");
     let close = [("Connection", "close")];
+    let head = hub.encode_request("HEAD", STREAMS[0], &close, b"");
     let publish = hub.encode_request("POST", "/api/v1/events/b", &close, b"x");
     let is_end = |answer: &str| {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -247,8 +228,7 @@ fn every_request_during_a_shutdown_is_answered_until_the_exit() {
         [one, other, heads.join().unwrap(), publishes.join().unwrap(), later.join().unwrap()]
     });
     assert!(answered.iter().all(|count| *count > 10), "{answered:?}");
-    let (status, log) = hub.wait_for_exit();
-    assert_eq!(status.code(), Some(0), "{log}");
+    hub.assert_exit(0);
 }
 
 #[test]
@@ -258,12 +238,11 @@ fn second_signal_ends_the_hub_at_once() {
         let _streams: Vec<SseReader> = (0..20).map(|_| hub.subscribe("/api/v1/events/a")).collect();
         hub.signal(signal);
         let log = hub.read_log_through("shutting down connections");
-        let said = "streams end within shutdown.window, then the log is synced; a second signal ends at once window=60s";
-        assert!(log.contains(said), "{log}");
+        let expected = "streams end within shutdown.window, then the log is synced; a second signal ends at once window=60s";
+        assert!(log.contains(expected), "{log}");
         let begun = Instant::now();
         hub.signal(signal);
-        let (status, log) = hub.wait_for_exit();
-        assert_eq!(status.code(), Some(130), "{log}");
+        hub.assert_exit(130);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
@@ -277,16 +256,16 @@ fn signal_ends_a_hub_that_is_still_starting() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut command = directory.command(&["--memory", "--listen", "127.0.0.1:0"]);
         command.env("TIDINGS_AUTH_KEY_FILE", &key).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = read_lines(child.stderr.take().unwrap());
+        let mut child = ChildProcess::spawn(&mut command);
+        let log = read_lines(child.take_stderr());
         let writer = OFlags::WRONLY | OFlags::NONBLOCK;
         let mut held = None;
         eventually("the key is read", || {
             held = open(&key, writer, Mode::empty()).ok();
             held.is_some()
         });
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        child.signal(signal);
+        assert_eq!(child.wait().code(), Some(0));
         let log: String = log.iter().collect();
         assert!(log.contains("stopped before the hub had started"), "{log}");
         drop(held);
@@ -302,8 +281,7 @@ fn client_without_positions_continues_from_the_end_of_a_stream_without_events() 
     hub.signal(Signal::TERM);
     read_shutdown(&mut reader);
     let id = reader.last_event_id().to_owned();
-    let (status, log) = hub.wait_for_exit();
-    assert!(status.success(), "{log}");
+    hub.assert_exit(0);
     let hub = TestHub::serve_in(&directory, &[]);
     hub.publish("a", "meanwhile");
     assert_eq!(hub.resume("/api/v1/events/a", &id).data(), "meanwhile");

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidings_testkit::{SseReader, eventually};
+use tidings_testkit::{SseReader, eventually, numbers};
 
+use crate::clients::Http2;
 use crate::hub::TestHub;
 
 /// Text that makes an event about this large.
@@ -30,9 +31,20 @@ fn fill(hub: &TestHub, range: std::ops::Range<usize>) {
     }
 }
 
-/// The name of a padded event.
-fn name(data: &str) -> &str {
-    data.split(' ').next().unwrap()
+/// Reads the next event, and returns its name without the padding.
+#[track_caller]
+fn next_name(reader: &mut SseReader) -> String {
+    reader.data().split(' ').next().unwrap().to_owned()
+}
+
+/// Names of the next events through this one.
+#[track_caller]
+fn names_through(reader: &mut SseReader, last: &str) -> Vec<String> {
+    let mut names = vec![next_name(reader)];
+    while names.last().is_some_and(|name| name != last) {
+        names.push(next_name(reader));
+    }
+    names
 }
 
 /// Waits until the sockets of so many clients refuse bytes.
@@ -78,10 +90,8 @@ fn critical_event_overtakes_ten_thousand_pending_ones() {
     let bytes_max = queued + (128 << 10);
     assert!(bytes <= bytes_max, "{bytes} bytes came before it; {queued} were in the kernel");
     assert!(before < 1000, "{before} events came before it");
-    let rest: Vec<String> =
-        reader.data_of_next(10_000 - before).iter().map(|data| name(data).to_owned()).collect();
-    let expected: Vec<String> = (before..10_000).map(|n| n.to_string()).collect();
-    assert_eq!(rest, expected);
+    let rest: Vec<String> = (before..10_000).map(|_| next_name(&mut reader)).collect();
+    assert_eq!(rest, numbers(before..10_000));
     hub.publish("a", "end");
     assert_eq!(reader.data(), "end", "no event comes twice");
 }
@@ -108,11 +118,8 @@ fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
     assert_eq!(hub.metric("tidings_transient_events_dropped_total"), 20.0);
     hub.publish("a", "end");
     restore_buffer(&reader);
-    let mut seen = Vec::new();
-    while seen.last().is_none_or(|last| last != "end") {
-        seen.push(name(&reader.data()).to_owned());
-    }
-    let mut expected: Vec<String> = (0..4000).map(|n| n.to_string()).collect();
+    let seen = names_through(&mut reader, "end");
+    let mut expected = numbers(0..4000);
     expected.extend((0..19).map(|n| format!("normal{n}")));
     expected.extend(["key19", "normal19", "end"].map(str::to_owned));
     assert_eq!(seen, expected);
@@ -127,43 +134,29 @@ fn client_that_is_behind_gets_the_newest_event_of_a_key_and_no_low_events() {
 fn stream_with_overtaking_events_resumes_with_everything_once() {
     const READERS: usize = 4;
     let hub = TestHub::in_memory(&[]);
-    let mut readers: Vec<SseReader> =
-        (0..READERS).map(|_| hub.open_slow_stream("/api/v1/events/a")).collect();
+    let readers = [(); READERS].map(|()| hub.open_slow_stream("/api/v1/events/a"));
     fill(&hub, 0..3000);
     wait_for_backpressure(&hub, READERS);
     for n in 0..12 {
         let priority = if n % 2 == 0 { "critical" } else { "high" };
         hub.post(&format!("/api/v1/events/a?priority={priority}"), format!("urgent{n}")).assert_status(200);
     }
-    let mut expected: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
+    let mut expected = numbers(0..3000);
     expected.extend((0..12).map(|n| format!("urgent{n}")));
-    for (index, mut reader) in readers.drain(..).enumerate() {
+    for (index, mut reader) in readers.into_iter().enumerate() {
         // Each is closed a little later after the first overtaking event.
         restore_buffer(&reader);
-        let mut seen = Vec::new();
-        while seen.last().is_none_or(|last| last != "urgent0") {
-            seen.push(name(&reader.data()).to_owned());
-        }
+        let mut seen = names_through(&mut reader, "urgent0");
         assert!(seen.len() < 3000, "a critical event overtook");
-        for _ in 0..index * 150 {
-            seen.push(name(&reader.data()).to_owned());
-        }
+        seen.extend((0..index * 150).map(|_| next_name(&mut reader)));
         let id = reader.last_event_id().to_owned();
         drop(reader);
         assert!(id.len() <= 256 && id.contains('.'), "{id} names what overtook");
         let mut resumed = hub.resume("/api/v1/events/a", &id);
         assert_eq!(resumed.position(), id);
         hub.publish("a", format!("end{index}"));
-        loop {
-            let data = resumed.data();
-            if data.starts_with("end") {
-                if data.ends_with(&index.to_string()) {
-                    break;
-                }
-                continue;
-            }
-            seen.push(name(&data).to_owned());
-        }
+        let rest = names_through(&mut resumed, &format!("end{index}"));
+        seen.extend(rest.into_iter().filter(|name| !name.starts_with("end")));
         let once: std::collections::BTreeSet<&String> = seen.iter().collect();
         let missing: Vec<&String> = expected.iter().filter(|one| !once.contains(one)).collect();
         assert!(missing.is_empty(), "reader {index} misses {missing:?}");
@@ -185,14 +178,14 @@ fn client_that_reads_nothing_is_closed_at_the_write_timeout_and_others_do_not_wa
     let mut n = 1000;
     while hub.connections("a") == 2 {
         fill(&hub, n..n + 1);
-        assert_eq!(name(&prompt.data()), n.to_string());
+        assert_eq!(next_name(&mut prompt), n.to_string());
         n += 1;
         assert!(begun.elapsed() < Duration::from_secs(10), "the write timeout closed no stream");
     }
     assert_eq!(hub.metric("tidings_write_timeouts_total"), 1.0);
     drop(stuck);
     fill(&hub, n..n + 1);
-    assert_eq!(name(&prompt.data()), n.to_string());
+    assert_eq!(next_name(&mut prompt), n.to_string());
 }
 
 #[test]
@@ -204,7 +197,7 @@ fn client_that_reads_slowly_is_not_closed() {
     restore_buffer(&slow);
     let begun = Instant::now();
     for n in 0..3000 {
-        assert_eq!(name(&slow.data()), n.to_string());
+        assert_eq!(next_name(&mut slow), n.to_string());
         if n % 100 == 0 {
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -213,52 +206,20 @@ fn client_that_reads_slowly_is_not_closed() {
     assert_eq!(hub.metric("tidings_write_timeouts_total"), 0.0);
 }
 
-/// An HTTP/2 connection carries several streams, each with its own write timeout.
-mod http2 {
-    use http_body_util::{BodyExt, Empty};
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-
-    use super::{Duration, TestHub, eventually, fill};
-
-    #[test]
-    fn stalled_stream_over_http_2_is_reset_alone() {
-        let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let socket = tokio::net::TcpStream::connect(hub.authority()).await.unwrap();
-            let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(65_535)
-                .initial_connection_window_size(4 << 20)
-                .handshake(TokioIo::new(socket))
-                .await
-                .unwrap();
-            tokio::spawn(connection);
-            let mut open = async |channel: &str| {
-                let uri = format!("{}api/v1/events/{channel}", hub.url);
-                let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap();
-                let mut body = sender.send_request(request).await.unwrap().into_body();
-                body.frame().await.unwrap().unwrap();
-                body
-            };
-            let mut stuck = open("a").await;
-            let mut prompt = open("b").await;
-            fill(&hub, 0..400);
-            eventually("the stalled stream is closed", || hub.connections("a") == 0);
-            let id = hub.publish("b", "well");
-            let frame = tokio::time::timeout(Duration::from_secs(10), prompt.frame()).await.unwrap();
-            let frame = frame.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(frame, format!("data: well\nid: {id}\n\n"));
-            let end = async {
-                loop {
-                    match stuck.frame().await {
-                        Some(Ok(_)) => {}
-                        end => return end.map(Result::unwrap_err),
-                    }
-                }
-            };
-            let end = tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
-            assert!(end.is_some(), "the stream was reset, not finished");
-        });
-    }
+#[test]
+fn stalled_stream_over_http_2_is_reset_alone() {
+    let hub = TestHub::in_memory(&[("TIDINGS_STREAM_WRITE_TIMEOUT", "1s")]);
+    let mut client = Http2::with_window(&hub, Some(65_535));
+    let [mut stuck, mut prompt] = ["a", "b"].map(|channel| {
+        let response = client.get(&format!("/api/v1/events/{channel}"), &[]);
+        let mut reader = client.reader(response);
+        reader.frame().unwrap().unwrap();
+        reader
+    });
+    fill(&hub, 0..400);
+    eventually("the stalled stream is closed", || hub.connections("a") == 0);
+    let id = hub.publish("b", "well");
+    assert_eq!(prompt.frame().unwrap().unwrap(), format!("data: well\nid: {id}\n\n"));
+    let is_reset = std::iter::from_fn(|| stuck.frame()).any(|frame| frame.is_err());
+    assert!(is_reset, "the stream was reset, not finished");
 }

@@ -5,10 +5,11 @@ use std::net::Shutdown;
 
 use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{SseReader, eventually};
+use tidings_testkit::{SseReader, eventually, numbers};
 
-use super::transports::{StreamTranscript, TRANSPORTS};
+use crate::clients::Http2;
 use crate::hub::TestHub;
+use crate::transports::{StreamTranscript, TRANSPORTS};
 
 const FIREFOX: &[(&str, &str)] = &[
     ("Accept", "text/event-stream"),
@@ -19,8 +20,7 @@ const FIREFOX: &[(&str, &str)] = &[
 
 /// The first chunk of a stream as text, without the values that differ between streams.
 fn beginning(hub: &TestHub, path: &str, headers: &[(&str, &str)]) -> String {
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request("GET", path, headers, b""));
+    let mut connection = hub.send_request("GET", path, headers, b"");
     assert_eq!(connection.read_head().status, 200);
     let block = String::from_utf8(connection.read_chunk().unwrap()).unwrap();
     let lines = block.split_inclusive('\n').map(|line| {
@@ -117,8 +117,7 @@ fn open_event_names_the_connection_its_channels_and_its_position_first() {
 #[test]
 fn each_event_is_one_chunk_of_exact_bytes() {
     let hub = TestHub::in_memory(&[]);
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request("GET", "/api/v1/events/a", &[], b""));
+    let mut connection = hub.send_request("GET", "/api/v1/events/a", &[], b"");
     connection.read_head();
     connection.read_chunk().unwrap();
     let mut chunk = |query: &str, data: &str| {
@@ -197,9 +196,7 @@ fn disabled_streams_give_204() {
 fn stream_ends_at_its_maximum_age() {
     let hub = TestHub::in_memory(&[("TIDINGS_STREAM_MAX_AGE", "1s")]);
     let mut reader = hub.subscribe("/api/v1/events/a");
-    let (_, end) = reader.control_event("tidings.end");
-    assert_eq!(end, json!({"reason": "max_age", "reconnect": true}));
-    assert_eq!(reader.next_item(), None);
+    reader.assert_end("max_age", true);
     eventually("the connection is closed", || hub.connections("a") == 0);
 }
 
@@ -215,15 +212,13 @@ fn http_1_0_client_gets_the_stream_unchunked_until_the_connection_closes() {
     reader.position();
     hub.publish("a", "one");
     assert_eq!(reader.data(), "one");
-    reader.control_event("tidings.end");
-    assert_eq!(reader.next_item(), None);
+    reader.assert_end("max_age", true);
 }
 
 #[test]
 fn head_request_gets_the_head_alone_and_opens_no_stream() {
     let hub = TestHub::in_memory(&[]);
-    let mut connection = hub.connect();
-    connection.send(hub.encode_request("HEAD", "/api/v1/events/a", &[("Connection", "close")], b""));
+    let mut connection = hub.send_request("HEAD", "/api/v1/events/a", &[("Connection", "close")], b"");
     let head = connection.read_head();
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream; charset=utf-8")));
     assert_eq!(connection.read_to_end(), b"");
@@ -266,11 +261,10 @@ fn connection_of_many_channels_gets_each_event_once_and_in_order() {
         hub.publish("elsewhere.room", "not for it");
     }
     hub.publish_batch((50..300).map(publish));
-    let expected: Vec<String> = (0..300).map(|n| n.to_string()).collect();
-    assert_eq!(reader.data_of_next(300), expected);
+    assert_eq!(reader.data_of_next(300), numbers(0..300));
     // The same events as a replay.
     let mut replay = hub.subscribe(&format!("/api/v1/events?history=all&{}", query.join("&")));
-    assert_eq!(replay.data_of_next(300), expected);
+    assert_eq!(replay.data_of_next(300), numbers(0..300));
 }
 
 #[test]
@@ -286,56 +280,32 @@ fn pattern_matches_within_segments_and_separators() {
     assert_eq!(more.data_of_next(3), ["a:b", "a:b.c", "end"]);
 }
 
-/// Sends HTTP/2 from the first byte.
-mod http2 {
-    use http_body_util::{BodyExt, Empty};
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-
-    use super::{TestHub, eventually};
-
-    #[test]
-    fn stream_over_http_2_is_the_same_without_a_connection_header() {
-        let hub = TestHub::in_memory(&[]);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let socket = tokio::net::TcpStream::connect(hub.authority()).await.unwrap();
-            let (mut sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket))
-                    .await
-                    .unwrap();
-            tokio::spawn(connection);
-            let mut streams = Vec::new();
-            for _ in 0..3 {
-                let request = http::Request::get(format!("{}api/v1/events/a", hub.url))
-                    .body(Empty::<bytes::Bytes>::new())
-                    .unwrap();
-                let response = sender.send_request(request).await.unwrap();
-                assert_eq!(
-                    (response.status(), response.version()),
-                    (200.try_into().unwrap(), http::Version::HTTP_2)
-                );
-                let headers = response.headers();
-                assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8");
-                assert_eq!(headers["cache-control"], "no-cache, no-transform");
-                assert_eq!(headers["x-accel-buffering"], "no");
-                assert!(headers.contains_key("tidings-connection"));
-                for absent in ["connection", "keep-alive", "transfer-encoding"] {
-                    assert!(!headers.contains_key(absent), "{headers:?}");
-                }
-                let mut body = response.into_body();
-                let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-                assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n: tidings\n"), "{first:?}");
-                streams.push(body);
-            }
-            let id = hub.publish("a", "one");
-            for body in &mut streams {
-                let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-                assert_eq!(frame, format!("data: one\nid: {id}\n\n"));
-            }
-            assert_eq!(hub.connections("a"), 3);
-            streams.pop();
-            eventually("only one stream was reset", || hub.connections("a") == 2);
-        });
+#[test]
+fn stream_over_http_2_is_the_same_without_a_connection_header() {
+    let hub = TestHub::in_memory(&[]);
+    let mut client = Http2::connect(&hub);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let response = client.get("/api/v1/events/a", &[]);
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8");
+        assert_eq!(headers["cache-control"], "no-cache, no-transform");
+        assert_eq!(headers["x-accel-buffering"], "no");
+        assert!(headers.contains_key("tidings-connection"));
+        for absent in ["connection", "keep-alive", "transfer-encoding"] {
+            assert!(!headers.contains_key(absent), "{headers:?}");
+        }
+        let mut reader = client.reader(response);
+        let first = reader.frame().unwrap().unwrap();
+        assert!(first.starts_with(b"retry: ") && first.ends_with(b"\n: tidings\n"), "{first:?}");
+        streams.push(reader);
     }
+    let id = hub.publish("a", "one");
+    for reader in &mut streams {
+        assert_eq!(reader.frame().unwrap().unwrap(), format!("data: one\nid: {id}\n\n"));
+    }
+    assert_eq!(hub.connections("a"), 3);
+    streams.pop();
+    eventually("only one stream was reset", || hub.connections("a") == 2);
 }

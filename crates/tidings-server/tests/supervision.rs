@@ -63,8 +63,7 @@ impl FailingHub {
 
     /// Waits for the exit, and checks the exit code and the log.
     fn assert_exit(self) {
-        let (status, log) = self.hub.wait_for_exit();
-        assert_eq!(status.code(), Some(1), "{}: {log}", self.name);
+        let log = self.hub.assert_exit(1);
         assert!(log.contains(&format!("thread {}", self.name)) && log.contains("panicked"), "{log}");
     }
 }

@@ -36,6 +36,13 @@ impl HttpConnection {
         self.socket.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends a request and reads the response.
+    #[track_caller]
+    pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> HttpResponse {
+        self.send(request);
+        self.read_response()
+    }
+
     /// Reads the head of a response.
     #[track_caller]
     pub fn read_head(&mut self) -> HttpHead {
@@ -191,6 +198,14 @@ impl HttpResponse {
         let text = self.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Returns the data of the events of a history page. Panics unless the status is 200.
+    #[track_caller]
+    pub fn event_data(&self) -> Vec<String> {
+        let page = self.assert_status(200).json();
+        let data = page["events"].as_array().unwrap().iter().map(|event| event["data"].as_str().unwrap());
+        data.map(str::to_owned).collect()
     }
     #[track_caller]
     pub fn assert_status(&self, status: u16) -> &Self {

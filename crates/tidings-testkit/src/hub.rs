@@ -3,17 +3,17 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader},
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
     path::Path,
     process::{ChildStdout, Command, ExitStatus, Stdio},
     sync::{Mutex, mpsc::Receiver},
 };
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    ChildProcess, HttpConnection, HttpResponse, SseReader, eventually,
+    ChildProcess, HttpConnection, HttpResponse, SseReader, eventually, numbers,
     process::{read_lines, read_through},
     with_position,
 };
@@ -167,12 +167,19 @@ impl HubProcess {
         (self.process.wait(), log)
     }
 
-    /// Sends SIGTERM, and waits until the hub exits with code 0.
+    /// Waits for the exit, asserts its code, and returns the unread log.
     #[track_caller]
-    pub fn terminate(self) {
-        self.signal(Signal::TERM);
+    pub fn assert_exit(self, code: i32) -> String {
         let (status, log) = self.wait_for_exit();
-        assert_eq!(status.code(), Some(0), "{log}");
+        assert_eq!(status.code(), Some(code), "{log}");
+        log
+    }
+
+    /// Sends SIGTERM, waits until the hub exits with code 0, and returns the unread log.
+    #[track_caller]
+    pub fn terminate(self) -> String {
+        self.signal(Signal::TERM);
+        self.assert_exit(0)
     }
 
     /// Reads one further line of standard output; empty at its end.
@@ -211,9 +218,7 @@ impl HubProcess {
     /// Sends these bytes over a connection of their own, and returns the response.
     #[track_caller]
     pub fn send_raw(&self, request: impl AsRef<[u8]>) -> HttpResponse {
-        let mut connection = self.connect();
-        connection.send(request);
-        connection.read_response()
+        self.connect().exchange(request)
     }
 
     /// Sends a request over a connection of its own, and leaves the response to be read.
@@ -260,6 +265,18 @@ impl HubProcess {
         let results = response.assert_status(200).json();
         let ids = results.as_array().unwrap().iter().map(|result| result["id"].as_str().unwrap_or_default());
         ids.map(str::to_owned).collect()
+    }
+
+    /// Publishes each number of a range to a channel, and returns the ids.
+    #[track_caller]
+    pub fn publish_numbers(&self, channel: &str, range: Range<usize>) -> Vec<String> {
+        self.publish_batch(numbers(range).iter().map(|data| json!({"channels": [channel], "data": data})))
+    }
+
+    /// Returns the data of the stored events of a channel; it has 1,000 at most.
+    #[track_caller]
+    pub fn stored(&self, channel: &str) -> Vec<String> {
+        self.get(&format!("/api/v1/channels/{channel}/events?limit=1000")).event_data()
     }
 
     /// Opens a stream that begins with its position as an id, unless the path has a parameter `position`.

@@ -23,7 +23,7 @@ pub use self::{
     parallel::in_parallel,
     process::{ChildProcess, read_lines},
     redis::{RedisServer, RedisServerOptions, RespConnection, RespReply},
-    sse::{SseReader, with_position},
+    sse::{SseReader, numbers, with_position},
     stub::{StubReply, StubRequest, StubServer},
     tcp_proxy::TcpProxy,
     wait::{DEADLINE, eventually, fixed_port, free_port},

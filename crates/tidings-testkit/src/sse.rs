@@ -1,6 +1,6 @@
 //! A subscriber that returns every item of its stream.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
@@ -94,6 +94,16 @@ impl SseReader {
         (0..count).map(|_| self.data()).collect()
     }
 
+    /// Returns the data of the next events through that with the data `last`.
+    #[track_caller]
+    pub fn data_through(&mut self, last: &str) -> Vec<String> {
+        let mut read = vec![self.data()];
+        while read.last().is_some_and(|data| data != last) {
+            read.push(self.data());
+        }
+        read
+    }
+
     /// Returns the next event, and its data as JSON. Panics unless the event has this name.
     #[track_caller]
     pub fn control_event(&mut self, name: &str) -> (MessageEvent, Value) {
@@ -127,6 +137,11 @@ impl SseReader {
         assert_eq!(data, json!({"reason": reason, "reconnect": reconnect}));
         assert_eq!(self.next_item().map(|item| format!("{item:?}")), None);
     }
+}
+
+/// Returns each number of a range as text.
+pub fn numbers(range: Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
 }
 
 /// Returns the path of a stream that begins with its position as an id, unless the path has a parameter `position`.

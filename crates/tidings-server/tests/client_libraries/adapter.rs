@@ -1,10 +1,10 @@
 //! A running adapter: the lines that it prints, and the faults in them.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
-use tidings_testkit::read_lines;
+use tidings_testkit::{ChildProcess, read_lines};
 
 use super::libraries::Library;
 
@@ -30,7 +30,8 @@ impl LibraryMessage {
 /// A library that reads a stream. It is killed when it is dropped.
 pub(super) struct Adapter {
     library: &'static Library,
-    child: Child,
+    /// Killed with the adapter.
+    _process: ChildProcess,
     output: Receiver<String>,
     errors: Receiver<String>,
     /// Number of streams that have opened.
@@ -43,12 +44,11 @@ pub(super) struct Adapter {
 impl Adapter {
     pub(super) fn start(library: &'static Library, url: &str) -> Self {
         let mut command = library.command(url);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let output = read_lines(child.stdout.take().unwrap());
-        let errors = read_lines(child.stderr.take().unwrap());
+        let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let output = read_lines(process.take_stdout());
+        let errors = read_lines(process.take_stderr());
         let (streams, messages, remarks) = (0, Vec::new(), Vec::new());
-        Self { library, child, output, errors, streams, messages, remarks }
+        Self { library, _process: process, output, errors, streams, messages, remarks }
     }
 
     /// Parses the lines that the adapter has printed.
@@ -72,10 +72,10 @@ impl Adapter {
         self.streams > 0
     }
 
-    /// Messages that may be events of a publisher.
-    pub(super) fn heard(&self) -> impl Iterator<Item = &str> {
+    /// Names and data of the messages that may be events of a publisher.
+    pub(super) fn heard(&self) -> impl Iterator<Item = (&str, &str)> {
         let published = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
-        published.filter_map(|it| it.data.as_deref())
+        published.map(|it| (it.name.as_str(), it.data.as_deref().unwrap_or_default()))
     }
 
     /// Faults of the library, in one line.
@@ -89,9 +89,7 @@ impl Adapter {
         }
         let own = |it: &&LibraryMessage| it.name.starts_with("tidings.") && it.name != END && !it.is_empty();
         faults.extend(self.messages.iter().filter(own).map(|it| format!("{} {:?}", it.name, it.data)));
-        let heard = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
-        let heard: Vec<(&str, &str)> =
-            heard.map(|it| (it.name.as_str(), it.data.as_deref().unwrap_or_default())).collect();
+        let heard: Vec<(&str, &str)> = self.heard().collect();
         let expected: Vec<(&str, &str)> =
             published.iter().map(|(name, text)| (*name, self.library.hands_out(text))).collect();
         if heard != expected {
@@ -117,11 +115,4 @@ impl Adapter {
 fn cut(text: &str) -> &str {
     let end = (0..=SHOWN_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]
-}
-
-impl Drop for Adapter {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
-    }
 }
