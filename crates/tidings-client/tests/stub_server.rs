@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use tidings_client::Client;
 use tidings_testkit::{StubReply, StubRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,9 +27,20 @@ pub(crate) fn stream(body: &str) -> String {
     format!("{STREAM}{body}")
 }
 
+/// A stream with this body, which the server closes.
+pub(crate) fn ended_stream(body: &str) -> StubReply {
+    closing(stream(body))
+}
+
+/// A stream with this body, which stays open.
+pub(crate) fn open_stream(body: &str) -> StubReply {
+    holding(stream(body))
+}
+
 /// A whole response; `head` is the status with its reason, and further header lines.
-pub(crate) fn response(head: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into()
+pub(crate) fn response(head: &str, body: &str) -> StubReply {
+    let length = body.len();
+    closing(format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"))
 }
 
 pub(crate) struct AsyncStubServer {
@@ -69,10 +81,21 @@ impl AsyncStubServer {
         Self { url, requests, task }
     }
 
+    /// Returns a client of this server with the default settings.
+    pub(crate) fn client(&self) -> Client {
+        Client::builder(&self.url).build().unwrap()
+    }
+
     /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<StubRequest> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+/// Starts a server that answers one connection after the other with these replies; the last one repeats.
+pub(crate) async fn serve(replies: impl Into<Vec<StubReply>>) -> AsyncStubServer {
+    let replies = replies.into();
+    AsyncStubServer::start(move |number, _| replies[number.min(replies.len() - 1)].clone()).await
 }
 
 async fn read(socket: &mut TcpStream) -> Option<StubRequest> {

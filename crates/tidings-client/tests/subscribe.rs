@@ -6,11 +6,9 @@ use futures_util::StreamExt;
 use tidings_client::{Client, EndReason, Error, ErrorKind, GapReason, Notification, Subscriber};
 use tokio::time::Instant;
 
-use crate::stub_server::{AsyncStubServer, STREAM, closing, holding, response, stream};
-
-fn client(server: &AsyncStubServer) -> Client {
-    Client::builder(&server.url).build().unwrap()
-}
+use crate::stub_server::{
+    AsyncStubServer, STREAM, closing, ended_stream, holding, open_stream, response, serve, stream,
+};
 
 /// The next notification except reconnects and positions.
 async fn next_notification(subscription: &mut Subscriber) -> Option<Result<Notification, Error>> {
@@ -63,7 +61,7 @@ async fn client_resumes_exactly_after_a_disconnect_at_every_byte() {
             holding(bytes)
         })
         .await;
-        let mut subscription = client(&server).subscribe(["a"]).start();
+        let mut subscription = server.client().subscribe(["a"]).start();
         for number in 1..=3 {
             assert_eq!(next_data(&mut subscription).await, format!("{number}\né"), "cut at {cut}");
         }
@@ -73,12 +71,8 @@ async fn client_resumes_exactly_after_a_disconnect_at_every_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn subscription_is_a_stream_that_resumes() {
-    let server = AsyncStubServer::start(|number, _| match number {
-        0 => closing(stream("id: e1\ndata: one\n\n")),
-        _ => holding(stream("id: e2\ndata: two\n\n")),
-    })
-    .await;
-    let subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([ended_stream("id: e1\ndata: one\n\n"), open_stream("id: e2\ndata: two\n\n")]).await;
+    let subscription = server.client().subscribe(["a"]).start();
     let events = subscription.filter_map(|delivery| async {
         match delivery {
             Ok(Notification::Event(event)) => Some(event.data),
@@ -91,32 +85,30 @@ async fn subscription_is_a_stream_that_resumes() {
 
 #[tokio::test]
 async fn error_is_one_line_with_its_causes_as_sources() {
-    let server =
-        AsyncStubServer::start(|_, _| closing(response("502 Bad Gateway", "{\"detail\":\"one\\ntwo\"}")))
-            .await;
-    let refused = client(&server).publish("a").send().await.unwrap_err();
+    let server = serve([response("502 Bad Gateway", "{\"detail\":\"one\\ntwo\"}")]).await;
+    let refused = server.client().publish("a").send().await.unwrap_err();
     assert_eq!(format!("{refused}"), format!("{} answered 502: one\\ntwo", server.url));
     assert_eq!(format!("{refused:?}"), format!("{refused}"));
     assert!(format!("{refused:#?}").contains("status: Some("));
     // No server listens on port 1 of loopback.
-    let unreached =
-        Client::builder("http://127.0.0.1:1").build().unwrap().publish("a").send().await.unwrap_err();
-    assert_eq!(unreached.kind(), ErrorKind::Connect);
+    let client = Client::builder("http://127.0.0.1:1").build().unwrap();
+    let unreached = client.publish("a").send().await.unwrap_err();
+    assert_eq!(unreached.kind(), ErrorKind::Connect, "{unreached}");
     assert!(!format!("{unreached:?}").contains('\n'), "{unreached:?}");
     assert!(std::error::Error::source(&unreached).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn id_of_a_block_without_data_survives_every_reconnect() {
-    let server = AsyncStubServer::start(|number, _| match number {
-        0 => closing(stream("id: p7\n\n")),
-        1 => closing(stream("data: transient\n\n")),
-        2 => closing(stream("id: half")),
-        3 => closing(""),
-        _ => holding(stream("data: last\nid: e8\n\n")),
-    })
+    let server = serve([
+        ended_stream("id: p7\n\n"),
+        ended_stream("data: transient\n\n"),
+        ended_stream("id: half"),
+        closing(""),
+        open_stream("data: last\nid: e8\n\n"),
+    ])
     .await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let mut subscription = server.client().subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "transient");
     assert_eq!(subscription.last_event_id(), "p7");
     assert_eq!(next_data(&mut subscription).await, "last");
@@ -128,7 +120,7 @@ async fn id_of_a_block_without_data_survives_every_reconnect() {
 
 #[tokio::test(start_paused = true)]
 async fn request_names_channels_history_and_token() {
-    let server = AsyncStubServer::start(|_, _| closing(response("204 No Content", ""))).await;
+    let server = serve([response("204 No Content", "")]).await;
     let client = Client::builder(format!("{}/prefix/", server.url)).token("tk_secret").build().unwrap();
     assert!(client.subscribe(["a.b", "c.**"]).history(5).start().next().await.is_none());
     assert!(client.subscribe(["a:*"]).history_all().start().next().await.is_none());
@@ -150,8 +142,8 @@ async fn request_names_channels_history_and_token() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
-    let server = AsyncStubServer::start(|_, _| closing(stream("retry: 86400000\n\n"))).await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([ended_stream("retry: 86400000\n\n")]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     for _ in 0..20 {
         let began = Instant::now();
         let Some(Ok(Notification::Reconnecting(notice))) = subscription.next().await else {
@@ -164,12 +156,8 @@ async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn no_content_finishes_the_subscription() {
-    let server = AsyncStubServer::start(|number, _| match number {
-        0 => closing(stream("data: only\nid: e1\n\n")),
-        _ => closing(response("204 No Content", "")),
-    })
-    .await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([ended_stream("data: only\nid: e1\n\n"), response("204 No Content", "")]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "only");
     assert!(next_notification(&mut subscription).await.is_none());
     assert_eq!(server.requests().len(), 2);
@@ -179,11 +167,9 @@ async fn no_content_finishes_the_subscription() {
 async fn refusal_ends_the_subscription_with_its_reason() {
     for status in ["400", "401", "403", "404", "410"] {
         let head = format!("{status} No\r\nContent-Type: application/problem+json");
-        let server = AsyncStubServer::start(move |_, _| {
-            closing(response(&head, r#"{"status":0,"code":"some_code","detail":"Access denied"}"#))
-        })
-        .await;
-        let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+        let server =
+            serve([response(&head, r#"{"status":0,"code":"some_code","detail":"Access denied"}"#)]).await;
+        let fault = next_fault(&mut server.client().subscribe(["a"]).start()).await;
         assert_eq!(fault.kind(), ErrorKind::Refused);
         assert_eq!(fault.status(), Some(status.parse().unwrap()));
         assert_eq!((fault.code(), fault.detail()), (Some("some_code"), Some("Access denied")));
@@ -194,10 +180,8 @@ async fn refusal_ends_the_subscription_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn redirect_is_named_and_not_followed() {
-    let server =
-        AsyncStubServer::start(|_, _| closing(response("308 Moved\r\nLocation: https://b.example/", "")))
-            .await;
-    let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+    let server = serve([response("308 Moved\r\nLocation: https://b.example/", "")]).await;
+    let fault = next_fault(&mut server.client().subscribe(["a"]).start()).await;
     assert!(fault.to_string().contains("https://b.example/"), "{fault}");
 }
 
@@ -205,13 +189,9 @@ async fn redirect_is_named_and_not_followed() {
 async fn full_hub_is_retried_after_its_retry_after() {
     for status in ["429", "503"] {
         let head = format!("{status} Later\r\nRetry-After: 7");
-        let server = AsyncStubServer::start(move |number, _| match number {
-            0 => closing(response(&head, "{}")),
-            _ => holding(stream("data: here\n\n")),
-        })
-        .await;
+        let server = serve([response(&head, "{}"), open_stream("data: here\n\n")]).await;
         let began = Instant::now();
-        let mut subscription = client(&server).subscribe(["a"]).start();
+        let mut subscription = server.client().subscribe(["a"]).start();
         assert_eq!(next_data(&mut subscription).await, "here");
         let waited = began.elapsed();
         assert!((7.0..=7.6).contains(&waited.as_secs_f64()), "{status}: waited {waited:?}");
@@ -222,12 +202,8 @@ async fn full_hub_is_retried_after_its_retry_after() {
 async fn gap_is_delivered_and_its_id_is_kept() {
     let gap = r#"{"channels":["a"],"reason":"trimmed","requested":"x-1","resumedAt":"x-9"}"#;
     let body = format!("event: tidings.gap\ndata: {gap}\nid: x-9\n\n");
-    let server = AsyncStubServer::start(move |number, _| match number {
-        0 => closing(stream(&body)),
-        _ => closing(response("204 No Content", "")),
-    })
-    .await;
-    let mut subscription = client(&server).subscribe(["a"]).last_event_id("x-1").start();
+    let server = serve([ended_stream(&body), response("204 No Content", "")]).await;
+    let mut subscription = server.client().subscribe(["a"]).last_event_id("x-1").start();
     let Some(Ok(Notification::Gap(notice))) = next_notification(&mut subscription).await else {
         panic!("no gap")
     };
@@ -240,8 +216,8 @@ async fn gap_is_delivered_and_its_id_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn malformed_gap_is_an_error_and_keeps_the_last_id() {
     let body = "id: x-1\n\nevent: tidings.gap\ndata: {\"reason\":\"new\"}\nid: x-9\n\n";
-    let server = AsyncStubServer::start(|_, _| holding(stream(body))).await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([open_stream(body)]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     assert_eq!(next_fault(&mut subscription).await.kind(), ErrorKind::Protocol);
     assert_eq!(subscription.last_event_id(), "x-1");
 }
@@ -249,8 +225,8 @@ async fn malformed_gap_is_an_error_and_keeps_the_last_id() {
 #[tokio::test(start_paused = true)]
 async fn end_without_reconnect_stops() {
     let end = "event: tidings.end\ndata: {\"reason\":\"revoked\",\"reconnect\":false}\n\ndata: after\n\n";
-    let server = AsyncStubServer::start(move |_, _| closing(stream(end))).await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([ended_stream(end)]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     let Some(Ok(Notification::End(notice))) = subscription.next().await else { panic!("no end") };
     assert_eq!((notice.reason, notice.reconnect), (EndReason::Revoked, false));
     assert!(subscription.next().await.is_none());
@@ -261,12 +237,8 @@ async fn end_without_reconnect_stops() {
 async fn end_with_reconnect_resumes_from_the_last_id() {
     let end =
         "id: x-4\n\nretry: 900\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n";
-    let server = AsyncStubServer::start(move |number, _| match number {
-        0 => holding(stream(end)),
-        _ => holding(stream("data: again\n\n")),
-    })
-    .await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([open_stream(end), open_stream("data: again\n\n")]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
     assert!(matches!(subscription.next().await, Some(Ok(Notification::End(_)))));
     assert_eq!(next_data(&mut subscription).await, "again");
@@ -276,8 +248,8 @@ async fn end_with_reconnect_resumes_from_the_last_id() {
 #[tokio::test(start_paused = true)]
 async fn position_for_browsers_is_a_position_and_other_reserved_events_are_not_shown() {
     let body = "event: tidings.position\ndata:\nid: x-1\n\nevent: tidings.novel\ndata: 1\n\ndata: 2\n\n";
-    let server = AsyncStubServer::start(move |_, _| holding(stream(body))).await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([open_stream(body)]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     let Some(Ok(Notification::Position(id))) = subscription.next().await else { panic!("no position") };
     assert_eq!(id, "x-1");
     let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
@@ -297,8 +269,8 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
         bytes.push(*byte);
         bytes.extend_from_slice(b"\r\n");
     }
-    let server = AsyncStubServer::start(move |_, _| holding(bytes.clone())).await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([holding(bytes)]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
     assert_eq!((event.name.as_str(), event.data.as_str()), ("snow", "❄ é\ntwo"));
     assert_eq!(next_data(&mut subscription).await, "cr");
@@ -306,24 +278,16 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
-    let server = AsyncStubServer::start(|_, _| {
-        closing(response("200 OK\r\nContent-Type: text/html", "<h1>Log in</h1>"))
-    })
-    .await;
-    let fault = next_fault(&mut client(&server).subscribe(["a"]).start()).await;
+    let server = serve([response("200 OK\r\nContent-Type: text/html", "<h1>Log in</h1>")]).await;
+    let fault = next_fault(&mut server.client().subscribe(["a"]).start()).await;
     assert_eq!(fault.kind(), ErrorKind::Protocol);
     assert!(fault.to_string().contains("text/html") && fault.to_string().contains("proxy"), "{fault}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn silent_stream_is_closed_after_three_keep_alive_intervals() {
-    let server = AsyncStubServer::start(|number, _| match number {
-        0 => holding(stream("id: x-1\n\n")),
-        1 => holding(""),
-        _ => holding(stream("data: alive\n\n")),
-    })
-    .await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let server = serve([open_stream("id: x-1\n\n"), holding(""), open_stream("data: alive\n\n")]).await;
+    let mut subscription = server.client().subscribe(["a"]).start();
     assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
     for fault in ["silent for 45s", "within 45s"] {
         let began = Instant::now();
@@ -339,7 +303,7 @@ async fn silent_stream_is_closed_after_three_keep_alive_intervals() {
 #[tokio::test(start_paused = true)]
 async fn event_beyond_the_bound_is_an_error_after_the_events_before_it() {
     let body = format!("data: small\nid: e1\n\ndata: {}\nid: e2\n\n", "x".repeat(200));
-    let server = AsyncStubServer::start(move |_, _| holding(stream(&body))).await;
+    let server = serve([open_stream(&body)]).await;
     let client = Client::builder(&server.url).event_bytes_max(100).build().unwrap();
     let mut subscription = client.subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "small");
@@ -355,10 +319,10 @@ async fn next_may_be_dropped_at_any_time() {
         let id = request.header("last-event-id").unwrap_or("p0").to_owned();
         let mut bytes = stream(&events_after(&id)).into_bytes();
         bytes.truncate(STREAM.len() + 90 * number);
-        if number < 3 { closing(bytes) } else { holding(stream(&events_after(&id))) }
+        if number < 3 { closing(bytes) } else { open_stream(&events_after(&id)) }
     })
     .await;
-    let mut subscription = client(&server).subscribe(["a"]).start();
+    let mut subscription = server.client().subscribe(["a"]).start();
     let mut seen = Vec::new();
     while seen.len() < 3 {
         match tokio::time::timeout(Duration::from_millis(1), subscription.next()).await {
@@ -372,8 +336,8 @@ async fn next_may_be_dropped_at_any_time() {
 
 #[tokio::test(start_paused = true)]
 async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
-    let server = AsyncStubServer::start(|_, _| closing("")).await;
-    let client = client(&server);
+    let server = serve([closing("")]).await;
+    let client = server.client();
     for bad in ["", "a b", "$all", "a..b", "a/../b"] {
         assert_eq!(next_fault(&mut client.subscribe([bad]).start()).await.kind(), ErrorKind::Input, "{bad}");
     }
@@ -388,13 +352,11 @@ async fn argument_that_cannot_be_sent_is_an_error_before_any_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_that_fit_no_url_are_sent_in_a_body() {
-    let server = AsyncStubServer::start(|number, _| match number {
-        0 => closing(stream("retry: 1000\n\ndata: one\nid: e1\n\n")),
-        _ => holding(stream("data: two\nid: e2\n\n")),
-    })
-    .await;
+    let server =
+        serve([ended_stream("retry: 1000\n\ndata: one\nid: e1\n\n"), open_stream("data: two\nid: e2\n\n")])
+            .await;
     let names: Vec<String> = (0..256).map(|n| format!("project.{n}.{}", "x".repeat(36))).collect();
-    let mut subscription = client(&server).subscribe(&names).history(5).start();
+    let mut subscription = server.client().subscribe(&names).history(5).start();
     assert_eq!(next_data(&mut subscription).await, "one");
     assert_eq!(next_data(&mut subscription).await, "two");
     let requests = server.requests();
@@ -411,9 +373,9 @@ async fn channels_that_fit_no_url_are_sent_in_a_body() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_that_fit_a_url_stay_in_it() {
-    let server = AsyncStubServer::start(|_, _| holding(stream("data: one\nid: e1\n\n"))).await;
+    let server = serve([open_stream("data: one\nid: e1\n\n")]).await;
     let names: Vec<String> = (0..30).map(|n| format!("project.{n:036}")).collect();
-    let mut subscription = client(&server).subscribe(&names).history_all().start();
+    let mut subscription = server.client().subscribe(&names).history_all().start();
     assert_eq!(next_data(&mut subscription).await, "one");
     let requests = server.requests();
     let line = requests[0].line();
