@@ -1,10 +1,9 @@
 //! Names of events.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::quote::quoted;
-use crate::text::text_traits;
+use crate::text::{message_error, text_traits};
 
 /// The name of an event: 1 to 255 bytes on one line, and not reserved for the hub.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +33,7 @@ impl EventName {
         } else {
             return Ok(Self(text.into()));
         };
-        Err(EventNameError(problem))
+        Err(EventNameError(format!("event name {problem}")))
     }
 
     /// Returns the name's text.
@@ -45,17 +44,10 @@ impl EventName {
 
 text_traits!(EventName, EventNameError);
 
-/// Error of a text that is no event name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventNameError(String);
-
-impl fmt::Display for EventNameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event name {}", self.0)
-    }
+message_error! {
+    /// Error of a text that is no event name.
+    EventNameError
 }
-
-impl std::error::Error for EventNameError {}
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! Event ids: a cursor into the log, and the later entries that were sent already.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::quote::quoted;
+use crate::text::{message_error, parse_traits};
 
 /// An incarnation of a log: 64 random bits, written as 16 lowercase hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,12 @@ impl EventId {
     /// Returns the id of a cursor without skips.
     pub fn new(epoch: Epoch, offset: u64, tag: Tag) -> Self {
         Self { epoch, offset, tag, skips: Vec::new() }
+    }
+
+    fn parse(text: &str) -> Result<Self, EventIdError> {
+        parse(text).map_err(|fault| {
+            EventIdError(format!("event id {} {fault}; send an id as it was received", quoted(text)))
+        })
     }
 
     /// Appends the id's text to `out`.
@@ -124,36 +130,12 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Error of a text that is no event id in its one spelling.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventIdError {
-    value: String,
-    fault: &'static str,
+message_error! {
+    /// Error of a text that is no event id in its one spelling.
+    EventIdError
 }
 
-impl fmt::Display for EventIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event id {} {}; send an id as it was received", self.value, self.fault)
-    }
-}
-
-impl std::error::Error for EventIdError {}
-
-impl FromStr for EventId {
-    type Err = EventIdError;
-
-    fn from_str(text: &str) -> Result<Self, EventIdError> {
-        parse(text).map_err(|fault| EventIdError { value: quoted(text), fault })
-    }
-}
-
-impl TryFrom<&str> for EventId {
-    type Error = EventIdError;
-
-    fn try_from(text: &str) -> Result<Self, EventIdError> {
-        text.parse()
-    }
-}
+parse_traits!(EventId, EventIdError);
 
 impl From<EventId> for String {
     fn from(id: EventId) -> Self {

@@ -1,38 +1,8 @@
 //! The wire format of Tidings: ids, names, the SSE codec, JSON bodies and problem codes. No I/O.
-//!
-//! Text from outside is parsed once into these types. A value of such a type needs no second check.
-//!
-//! ```
-//! use tidings_protocol::sse::{self, Parser, StreamItem};
-//! use tidings_protocol::{Epoch, EventId, Tag};
-//!
-//! let id = EventId::new(Epoch(7), 42, Tag(0xbeef));
-//! let mut frame = Vec::new();
-//! sse::write_event_lines(&mut frame, Some("created"), "first line\nsecond line");
-//! sse::write_id_line(&mut frame, &id);
-//! sse::write_end(&mut frame);
-//!
-//! let mut events = Vec::new();
-//! let mut parser = Parser::new();
-//! parser.feed(&frame, &mut |item| {
-//!     if let StreamItem::Event(event) = item {
-//!         events.push(event);
-//!     }
-//! })?;
-//! assert_eq!(events[0].name, "created");
-//! assert_eq!(events[0].data, "first line\nsecond line");
-//! assert_eq!(parser.last_event_id(), "0000000000000007-42-0000beef");
-//! assert_eq!(parser.last_event_id().parse(), Ok(id));
-//! # Ok::<(), sse::EventTooLarge>(())
-//! ```
-
+#![doc = include_str!("../README.md")]
 #![warn(missing_debug_implementations)]
 // No text from outside may end a thread.
 #![deny(clippy::expect_used)]
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}
 
 mod channel;
 mod code;

@@ -1,9 +1,7 @@
 //! The priority of an event on a connection that is behind.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::quote::{quoted, suggestion};
+use crate::text::{message_error, parse_traits};
 use crate::words::words;
 
 words! {
@@ -22,35 +20,20 @@ words! {
     }
 }
 
-/// Error of a word that names no priority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PriorityError {
-    value: String,
-    suggestion: String,
+message_error! {
+    /// Error of a word that names no priority.
+    PriorityError
 }
 
-impl fmt::Display for PriorityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "priority {} is unknown; {}", self.value, self.suggestion)
-    }
-}
+parse_traits!(Priority, PriorityError);
 
-impl std::error::Error for PriorityError {}
-
-impl FromStr for Priority {
-    type Err = PriorityError;
-
-    fn from_str(text: &str) -> Result<Self, PriorityError> {
+impl Priority {
+    fn parse(text: &str) -> Result<Self, PriorityError> {
         let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
-        found.ok_or_else(|| PriorityError { value: quoted(text), suggestion: suggestion(text, Self::WORDS) })
-    }
-}
-
-impl TryFrom<&str> for Priority {
-    type Error = PriorityError;
-
-    fn try_from(text: &str) -> Result<Self, PriorityError> {
-        text.parse()
+        found.ok_or_else(|| {
+            let (value, advice) = (quoted(text), suggestion(text, Self::WORDS));
+            PriorityError(format!("priority {value} is unknown; {advice}"))
+        })
     }
 }
 

@@ -1,8 +1,7 @@
-//! Traits of types that are a text within a grammar.
+//! Traits of types that are a text within a grammar, and of their errors.
 
-/// Implements them for a type with `parse(&str)` and `as_str()`: `str::parse`, [`TryFrom`] and serde parse it,
-/// `Display` and serde write its text, and it compares with `str`.
-macro_rules! text_traits {
+/// Implements [`FromStr`](std::str::FromStr) and [`TryFrom`] for a type with `parse(&str)`.
+macro_rules! parse_traits {
     ($name:ident, $error:ident) => {
         impl std::str::FromStr for $name {
             type Err = $error;
@@ -19,6 +18,14 @@ macro_rules! text_traits {
                 Self::parse(text)
             }
         }
+    };
+}
+
+/// Implements these and more for a type with `parse(&str)` and `as_str()`: serde parses it, too, `Display` and serde write its
+/// text, and it compares with `str`.
+macro_rules! text_traits {
+    ($name:ident, $error:ident) => {
+        $crate::text::parse_traits!($name, $error);
 
         impl TryFrom<String> for $name {
             type Error = $error;
@@ -73,7 +80,24 @@ macro_rules! text_traits {
     };
 }
 
-pub(crate) use text_traits;
+/// Defines an error that is a message for people.
+macro_rules! message_error {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::error::Error for $name {}
+    };
+}
+
+pub(crate) use {message_error, parse_traits, text_traits};
 
 #[cfg(test)]
 mod tests {
@@ -106,6 +130,7 @@ mod tests {
     fn texts_are_read_in_every_way_and_written_as_they_were() {
         check::<ChannelName>("user:7:messages", "a..b");
         check::<ChannelName>("a", "a.*");
+        check::<ChannelName>("a.b", "$a");
         check::<Pattern>("a.**", "a.**.b");
         check::<Subscription>("a.*", "a*");
         check::<Subscription>("a.b", "$user");

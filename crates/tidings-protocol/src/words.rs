@@ -1,6 +1,8 @@
 //! Enums whose variants are words on the wire.
 
 /// Defines an enum with a word for each variant: `ALL`, `WORDS`, `as_str`, `Display` and serde.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! words {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*

@@ -1,9 +1,9 @@
 //! Values that stand in bodies, headers and queries: keys and times to live.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::quote::quoted;
+use crate::text::message_error;
 
 /// Bytes of a key or an idempotency key, at most.
 pub const KEY_BYTES_MAX: usize = 200;
@@ -11,17 +11,10 @@ pub const KEY_BYTES_MAX: usize = 200;
 /// Longest time to live: ten years of 365 days.
 pub const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Error of a key or a time to live, with the text of a problem's detail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueError(String);
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+message_error! {
+    /// Error of a key or a time to live, with the text of a problem's detail.
+    ValueError
 }
-
-impl std::error::Error for ValueError {}
 
 /// Checks a key or an idempotency key: 1 to [`KEY_BYTES_MAX`] bytes without control characters.
 ///

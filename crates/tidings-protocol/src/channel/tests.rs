@@ -34,11 +34,3 @@ fn a_map_by_name_is_asked_by_text() {
     let counts = HashMap::from([(ChannelName::parse("a.b").unwrap(), 1)]);
     assert_eq!(counts.get("a.b"), Some(&1));
 }
-
-#[test]
-fn json_holds_the_text_and_is_checked() {
-    let name = ChannelName::parse("a.b").unwrap();
-    assert_eq!(serde_json::to_string(&name).unwrap(), "\"a.b\"");
-    assert_eq!(serde_json::from_str::<ChannelName>("\"a.b\"").unwrap(), name);
-    assert!(serde_json::from_str::<ChannelName>("\"$a\"").is_err());
-}

@@ -104,7 +104,7 @@ impl Authorizer {
     /// Logs and counts a refused credential; returns the error for the client.
     pub(super) fn credential_error(&self, credential_error: CredentialError) -> Error {
         debug!(?credential_error, "credentials refused");
-        self.metrics.auth.failed(credential_error.reason());
+        self.metrics.auth.failed(credential_error.as_str());
         credential_error.client_error()
     }
 }

@@ -1,5 +1,7 @@
 //! Credentials of a request, and the reasons why a credential is refused.
 
+use tidings_protocol::words;
+
 use crate::{
     config::Secret,
     error::{Code, Error},
@@ -18,26 +20,27 @@ pub(crate) enum Credential {
     Token(Secret),
 }
 
-/// Reason why a credential is refused. Only the log and the metrics get it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CredentialError {
-    /// The text is no token, or a required member is missing.
-    Shape,
-    /// The policy does not accept the algorithm.
-    Algorithm,
-    /// No key of the policy can have signed the token.
-    UnknownKey,
-    Signature,
-    Expired,
-    NotYet,
-    Audience,
-    Issuer,
-    /// The token is valid for longer than `auth.token_max_age`.
-    TooLong,
-    Revoked,
-    ApiKey,
-    Session,
-    Ticket,
+words! {
+    /// Reason why a credential is refused. Only the log and the metrics get it.
+    pub(crate) enum CredentialError {
+        /// The text is no token, or a required member is missing.
+        Shape = "shape",
+        /// The policy does not accept the algorithm.
+        Algorithm = "algorithm",
+        /// No key of the policy can have signed the token.
+        UnknownKey = "unknown_key",
+        Signature = "signature",
+        Expired = "expired",
+        NotYet = "not_yet",
+        Audience = "audience",
+        Issuer = "issuer",
+        /// The token is valid for longer than `auth.token_max_age`.
+        TooLong = "too_long",
+        Revoked = "revoked",
+        ApiKey = "api_key",
+        Session = "session",
+        Ticket = "ticket",
+    }
 }
 
 impl CredentialError {
@@ -47,25 +50,6 @@ impl CredentialError {
             Self::Expired => Error::new(Code::TokenExpired, "the token has expired; get a new one"),
             Self::Revoked => Error::new(Code::Revoked, "the token was revoked; sign in again"),
             _ => Error::new(Code::BadCredentials, "the credentials are not good here"),
-        }
-    }
-
-    /// Returns the label of the reason in the metrics.
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::Shape => "shape",
-            Self::Algorithm => "algorithm",
-            Self::UnknownKey => "unknown_key",
-            Self::Signature => "signature",
-            Self::Expired => "expired",
-            Self::NotYet => "not_yet",
-            Self::Audience => "audience",
-            Self::Issuer => "issuer",
-            Self::TooLong => "too_long",
-            Self::Revoked => "revoked",
-            Self::ApiKey => "api_key",
-            Self::Session => "session",
-            Self::Ticket => "ticket",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Denied access: the error for the client, and a log line and a count for the operator.
 
-use tidings_protocol::Subscription;
+use tidings_protocol::{Subscription, words};
 use tracing::debug;
 
 use super::{Identity, Principal};
@@ -19,21 +19,13 @@ pub(super) enum DeniedAction<'a> {
     Manage,
 }
 
-/// Rule that denies an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DeniedBy {
-    /// No pattern of the permissions covers the channel.
-    Pattern,
-    /// The hook refuses the channel, which the patterns cover.
-    Hook,
-}
-
-impl DeniedBy {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Pattern => "pattern",
-            Self::Hook => "hook",
-        }
+words! {
+    /// Rule that denies an action.
+    pub(super) enum DeniedBy {
+        /// No pattern of the permissions covers the channel.
+        Pattern = "pattern",
+        /// The hook refuses the channel, which the patterns cover.
+        Hook = "hook",
     }
 }
 
@@ -57,8 +49,8 @@ pub(super) fn denied_by(
     };
     if error.code() == Code::AccessDenied {
         // `Debug` escapes the name, which comes from a token.
-        debug!(by = by.label(), principal = ?identity.principal(), action, channel, "access denied");
-        metrics.auth.denied(by.label());
+        debug!(%by, principal = ?identity.principal(), action, channel, "access denied");
+        metrics.auth.denied(by.as_str());
     }
     error
 }

@@ -1,0 +1,36 @@
+//! Declarations of settings.
+
+/// Declares a struct of settings with the default of each field, by the syntax that Rust plans for default field values.
+macro_rules! settings {
+    ($(#[$meta:meta])* pub struct $name:ident {
+        $($(#[$field_meta:meta])* pub $field:ident: $kind:ty = $default:expr,)+
+    }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $kind,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+    };
+}
+
+/// Implements `FromStr` for enums of words.
+macro_rules! words_from_str {
+    ($($name:ident),+) => {$(
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                let found = Self::ALL.into_iter().find(|known| known.as_str() == word);
+                found.ok_or_else(|| UnknownWord::new(word, Self::WORDS))
+            }
+        }
+    )+};
+}
+
+pub(super) use {settings, words_from_str};
