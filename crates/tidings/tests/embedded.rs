@@ -6,22 +6,22 @@ use axum::{Router, extract::State, routing::get};
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use tidings::{
-    ChannelName, Code, Delivery, EndReason, EventBody, EventStream, GapReason, HistoryRequest, Hub,
-    Publication, Start, StreamOptions, Subscription, config::Settings,
+    Code, Delivery, EndReason, EventBody, EventStream, GapReason, HistoryRequest, Hub, Publication, Start,
+    StreamOptions, Subscription, config::Settings,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot, time::timeout};
 
-use crate::served_hub::{DEADLINE, TextReader};
-
-fn channel(name: &str) -> ChannelName {
-    name.parse().expect("a channel name")
-}
+use crate::served_hub::{DEADLINE, TextReader, channel};
 
 /// A hub with a short shutdown window.
 async fn hub() -> Hub {
     let mut settings = Settings::default();
     settings.shutdown.window = Duration::from_millis(400);
     Hub::builder().settings(settings).memory().build().await.expect("a hub in memory opens")
+}
+
+async fn publish(hub: &Hub, name: &str, text: impl Into<String>) {
+    hub.publish(Publication::new(channel(name), text)).await.unwrap();
 }
 
 async fn next(stream: &mut EventStream) -> Option<Delivery> {
@@ -45,7 +45,7 @@ async fn published_events_reach_a_subscriber_in_order() {
     let hub = hub().await;
     let mut stream = hub.subscribe(["orders.*"], Start::Now).unwrap();
     for number in 0..5 {
-        hub.publish(Publication::new(channel("orders.1"), number.to_string())).await.unwrap();
+        publish(&hub, "orders.1", number.to_string()).await;
     }
     assert_eq!(texts(&mut stream, 5).await, ["0", "1", "2", "3", "4"]);
     hub.shutdown().await;
@@ -57,14 +57,14 @@ async fn a_subscriber_that_comes_back_gets_what_it_missed_once() {
     let mut stream = hub.subscribe(["a"], Start::Now).unwrap();
     // Both events are in one chunk; the subscriber has taken the first only.
     for text in ["seen", "not taken"] {
-        hub.publish(Publication::new(channel("a"), text)).await.unwrap();
+        publish(&hub, "a", text).await;
     }
     assert_eq!(texts(&mut stream, 1).await, ["seen"]);
     let last = stream.last_event_id().to_owned();
     drop(stream);
     hub.publish(Publication::new(channel("a"), "missed").and(channel("b"))).await.unwrap();
     let mut stream = hub.subscribe([channel("a"), channel("b")], Start::After(last)).unwrap();
-    hub.publish(Publication::new(channel("a"), "live")).await.unwrap();
+    publish(&hub, "a", "live").await;
     assert_eq!(texts(&mut stream, 3).await, ["not taken", "missed", "live"]);
     hub.shutdown().await;
 }
@@ -77,8 +77,8 @@ async fn a_subscriber_gets_the_gap_and_the_end() {
     let reader = tokio::spawn(stream.collect::<Vec<_>>());
     tokio::task::yield_now().await;
     hub.shutdown().await;
-    let told = timeout(DEADLINE, reader).await.unwrap().unwrap();
-    match told.as_slice() {
+    let deliveries = timeout(DEADLINE, reader).await.unwrap().unwrap();
+    match deliveries.as_slice() {
         [Delivery::Gap(gap), Delivery::End(end)] => {
             assert_eq!(gap.reason, GapReason::Malformed);
             assert_eq!((end.reason, end.reconnect), (EndReason::Shutdown, true));
@@ -187,7 +187,7 @@ async fn routes_live_beside_those_of_a_service() {
     let service = Router::new().route("/own", get(|| async { "mine" })).merge(hub.router());
     let service = service.nest("/live", hub.router());
     let served = tokio::spawn(tidings::serve_with(hub.clone(), service, vec![listener]));
-    hub.publish(Publication::new(channel("a"), "kept")).await.unwrap();
+    publish(&hub, "a", "kept").await;
     for (path, expected) in [
         ("/own", "mine"),
         ("/api/v1/channels", "{\"channels\":[]}"),
@@ -212,7 +212,7 @@ async fn own_refusal(State(hub): State<Hub>) -> Result<EventBody, tidings::Error
 #[tokio::test]
 async fn a_service_on_axum_answers_with_streams_and_errors_and_shuts_down_gracefully() {
     let hub = hub().await;
-    hub.publish(Publication::new(channel("own"), "kept")).await.unwrap();
+    publish(&hub, "own", "kept").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let routes = Router::new().route("/stream", get(own_stream)).route("/refusal", get(own_refusal));

@@ -9,12 +9,12 @@ use std::{
 };
 
 use tidings::{
-    AccessRequest, Action, ChannelName, Delivery, Hook, HookError, Hub, Publication, Start,
-    config::{AuthSettings, Durability, Settings},
+    AccessRequest, Action, Delivery, Hook, HookError, Hub, Publication, Start,
+    config::{AuthSettings, Settings},
 };
 use tokio::time::timeout;
 
-use crate::served_hub::{DEADLINE, ServedHub};
+use crate::served_hub::{DEADLINE, ServedHub, channel, memory_settings};
 
 /// A hub in memory whose channels anonymous clients may read if the hook allows it.
 fn settings() -> Settings {
@@ -25,9 +25,7 @@ fn settings() -> Settings {
         hook_recheck: Duration::from_millis(100),
         ..AuthSettings::default()
     };
-    let mut settings = Settings { auth: Some(auth), data_dir: None, ..Settings::default() };
-    settings.log.durability = Durability::Memory;
-    settings
+    Settings { auth: Some(auth), ..memory_settings() }
 }
 
 async fn start(settings: Settings, hook: impl Hook) -> ServedHub {
@@ -38,42 +36,38 @@ async fn status_of(served: &ServedHub, method: &str, path: &str) -> u16 {
     served.request(method, path).await.status().await
 }
 
-fn channel(name: &str) -> ChannelName {
-    ChannelName::parse(name).unwrap()
-}
-
 #[tokio::test]
 async fn closure_is_asked_about_clients_and_not_about_the_host_application() {
-    let asked: Arc<Mutex<Vec<AccessRequest>>> = Arc::default();
-    let kept = asked.clone();
-    let served = start(settings(), move |question: AccessRequest| {
-        kept.lock().unwrap().push(question.clone());
-        async move { Ok::<_, HookError>(question.channel.starts_with("open")) }
+    let requests: Arc<Mutex<Vec<AccessRequest>>> = Arc::default();
+    let kept = requests.clone();
+    let served = start(settings(), move |request: AccessRequest| {
+        kept.lock().unwrap().push(request.clone());
+        async move { Ok::<_, HookError>(request.channel.starts_with("open")) }
     })
     .await;
     let mut own = served.hub.subscribe(["closed"], Start::Now).unwrap();
     served.hub.publish(Publication::new(channel("closed"), "x")).await.unwrap();
     assert!(matches!(timeout(DEADLINE, own.next()).await, Ok(Some(Delivery::Event(_)))));
-    assert_eq!(*asked.lock().unwrap(), []);
-    let question = |channel: &str, is_pattern| AccessRequest {
+    assert_eq!(*requests.lock().unwrap(), []);
+    let request = |channel: &str, is_pattern| AccessRequest {
         principal: None,
         action: Action::Subscribe,
         channel: channel.to_owned(),
         is_pattern,
     };
     for (path, status, expected) in [
-        ("/api/v1/events/open.a", 200, question("open.a", false)),
-        ("/api/v1/events/open.*", 200, question("open.*", true)),
-        ("/api/v1/channels/closed/events", 403, question("closed", false)),
+        ("/api/v1/events/open.a", 200, request("open.a", false)),
+        ("/api/v1/events/open.*", 200, request("open.*", true)),
+        ("/api/v1/channels/closed/events", 403, request("closed", false)),
     ] {
-        asked.lock().unwrap().clear();
+        requests.lock().unwrap().clear();
         assert_eq!(status_of(&served, "GET", path).await, status, "{path}");
-        assert_eq!(asked.lock().unwrap().first(), Some(&expected), "{path}");
+        assert_eq!(requests.lock().unwrap().first(), Some(&expected), "{path}");
     }
     // The hub checks patterns first: anonymous clients may not publish.
-    asked.lock().unwrap().clear();
+    requests.lock().unwrap().clear();
     assert_eq!(status_of(&served, "POST", "/api/v1/events/open").await, 401);
-    let publishes = asked.lock().unwrap().iter().any(|question| question.action == Action::Publish);
+    let publishes = requests.lock().unwrap().iter().any(|request| request.action == Action::Publish);
     assert!(!publishes);
     drop(own);
     served.shut_down().await;
@@ -114,9 +108,9 @@ async fn hook_that_denies_ends_the_stream_and_one_that_fails_does_not() {
 
 #[tokio::test]
 async fn hook_that_panics_or_never_answers_gives_503() {
-    let served = start(settings(), |question: AccessRequest| async move {
-        assert_ne!(question.channel, "panic");
-        if question.channel == "never" {
+    let served = start(settings(), |request: AccessRequest| async move {
+        assert_ne!(request.channel, "panic");
+        if request.channel == "never" {
             std::future::pending::<()>().await;
         }
         Ok::<_, HookError>(true)
@@ -131,9 +125,9 @@ async fn hook_that_panics_or_never_answers_gives_503() {
 #[tokio::test]
 async fn open_hub_asks_the_hook_of_its_host_application() {
     let settings = Settings { auth: None, ..settings() };
-    let served = start(settings, |question: AccessRequest| async move {
-        assert_eq!(question.principal, None);
-        Ok::<_, HookError>(question.action == Action::Subscribe)
+    let served = start(settings, |request: AccessRequest| async move {
+        assert_eq!(request.principal, None);
+        Ok::<_, HookError>(request.action == Action::Subscribe)
     })
     .await;
     assert_eq!(status_of(&served, "GET", "/api/v1/events/a").await, 200);

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tidings::{Hub, Publication, protocol::ChannelName};
+use tidings::{
+    ChannelName, Hub, Publication,
+    config::{Durability, Settings},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -15,6 +18,17 @@ use tokio::{
 
 /// How long a test waits for bytes or for an end before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Settings of a hub without a directory.
+pub(crate) fn memory_settings() -> Settings {
+    let mut settings = Settings { data_dir: None, ..Settings::default() };
+    settings.log.durability = Durability::Memory;
+    settings
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
 
 pub(crate) struct ServedHub {
     pub(crate) hub: Hub,
@@ -32,8 +46,7 @@ impl ServedHub {
 
     /// Publishes to the channel `a`.
     pub(crate) async fn publish(&self, text: &str) {
-        let publication = Publication::new(ChannelName::parse("a").unwrap(), text);
-        self.hub.publish(publication).await.unwrap();
+        self.hub.publish(Publication::new(channel("a"), text)).await.unwrap();
     }
 
     /// Sends a request without a body.

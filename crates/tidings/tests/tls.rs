@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidings::{
     Hub,
-    config::{Durability, Settings, TlsSettings},
+    config::{Settings, TlsSettings},
 };
 use tidings_testkit::TempDirectory;
 use tokio::{
@@ -28,7 +28,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::served_hub::{DEADLINE, ServedHub, TextReader};
+use crate::served_hub::{DEADLINE, ServedHub, TextReader, memory_settings};
 
 const STREAM: &str = "/api/v1/events/a?position=id";
 
@@ -37,8 +37,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn settings(cert: &Path, key: &Path) -> Settings {
-    let mut settings = Settings { data_dir: None, ..Settings::default() };
-    settings.log.durability = Durability::Memory;
+    let mut settings = memory_settings();
     settings.server.tls = Some(TlsSettings { cert_file: cert.to_owned(), key_file: key.to_owned() });
     settings.server.head_timeout = Duration::from_secs(1);
     settings
@@ -50,6 +49,19 @@ fn first() -> Settings {
 
 async fn start(settings: Settings) -> ServedHub {
     ServedHub::start(Hub::builder().settings(settings).build().await.expect("the hub starts"))
+}
+
+/// A directory with the first certificate and its key, and the settings that name them.
+fn copied() -> (TempDirectory, Settings) {
+    let directory = TempDirectory::create();
+    let [cert, key] = put(&directory, "first");
+    let settings = settings(&cert, &key);
+    (directory, settings)
+}
+
+/// Puts a certificate and its key into the files `cert` and `key`.
+fn put(directory: &TempDirectory, name: &str) -> [PathBuf; 2] {
+    ["cert", "key"].map(|kind| directory.copy(&file(&format!("{name}.{kind}.pem")), kind))
 }
 
 /// Connects with these versions of TLS and protocols, and trusts the authority of the tests.
@@ -153,18 +165,15 @@ async fn malformed_heads_are_refused_within_tls_too() {
 
 #[tokio::test]
 async fn reload_gives_new_connections_the_new_certificate_and_ends_no_stream() {
-    let directory = TempDirectory::create();
-    let (cert, key) =
-        (directory.copy(&file("first.cert.pem"), "cert"), directory.copy(&file("first.key.pem"), "key"));
-    let served = start(settings(&cert, &key)).await;
+    let (directory, settings) = copied();
+    let served = start(settings.clone()).await;
     let connection = connect(&served, &[&TLS13], &[]).await;
     assert_eq!(certificate(&connection), certificate_in("first.cert.pem"));
     let mut open = subscribe(connection).await;
 
     // The same paths with another certificate.
-    directory.copy(&file("second.cert.pem"), "cert");
-    directory.copy(&file("second.key.pem"), "key");
-    served.hub.reload(settings(&cert, &key)).unwrap();
+    put(&directory, "second");
+    served.hub.reload(settings.clone()).unwrap();
     let connection = connect(&served, &[&TLS13], &[]).await;
     assert_eq!(certificate(&connection), certificate_in("second.cert.pem"));
     let mut new = subscribe(connection).await;
@@ -174,7 +183,7 @@ async fn reload_gives_new_connections_the_new_certificate_and_ends_no_stream() {
 
     // A reload with unusable files changes nothing.
     directory.copy(&file("first.key.pem"), "key");
-    let error = served.hub.reload(settings(&cert, &key)).unwrap_err().to_string();
+    let error = served.hub.reload(settings).unwrap_err().to_string();
     assert!(error.contains("server.tls.key_file") && error.contains("not the key"), "{error}");
     assert_eq!(certificate(&connect(&served, &[&TLS13], &[]).await), certificate_in("second.cert.pem"));
 
@@ -186,13 +195,10 @@ async fn reload_gives_new_connections_the_new_certificate_and_ends_no_stream() {
 
 #[tokio::test]
 async fn certificate_renewed_on_disk_is_used_without_a_reload() {
-    let directory = TempDirectory::create();
-    let (cert, key) =
-        (directory.copy(&file("first.cert.pem"), "cert"), directory.copy(&file("first.key.pem"), "key"));
-    let served = start(settings(&cert, &key)).await;
+    let (directory, settings) = copied();
+    let served = start(settings).await;
     let mut open = subscribe(connect(&served, &[&TLS13], &[]).await).await;
-    directory.copy(&file("second.cert.pem"), "cert");
-    directory.copy(&file("second.key.pem"), "key");
+    put(&directory, "second");
     // The hub reads the files every 5 s, less often on a busy machine.
     let renewed = async {
         while certificate(&connect(&served, &[&TLS13], &[]).await) != certificate_in("second.cert.pem") {

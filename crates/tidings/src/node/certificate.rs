@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{error, info, warn};
 
-use super::{reauthorization::until_end, supervisor::Supervisor, tls};
+use super::{supervisor::Supervisor, tls};
 use crate::hub::{Hub, WeakHub};
 
 /// Interval between two reads of the files.
@@ -14,9 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Starts the task, if the hub has TLS. The task ends with the hub.
 pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
     if hub.inner().tls.is_some() {
-        tokio::spawn(
-            supervisor.watch("tidings-certificate", until_end(hub, reload_periodically(hub.downgrade()))),
-        );
+        supervisor.spawn_until_end(hub, "tidings-certificate", reload_periodically);
     }
 }
 

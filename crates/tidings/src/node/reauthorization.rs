@@ -1,6 +1,6 @@
 //! Tasks that check open streams again after changes of permissions, and end those without permission.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tidings_protocol::body::EndReason;
@@ -13,7 +13,7 @@ use tracing::{error, info};
 use crate::{
     auth::{RevocationStore, retry_unreplicated},
     connection::{ConnectionId, Termination},
-    hub::{Hub, Lifecycle, WeakHub},
+    hub::{Hub, WeakHub},
 };
 
 use super::supervisor::Supervisor;
@@ -27,35 +27,12 @@ const RECHECKS_MAX: usize = 16;
 
 /// Starts the tasks, which end with the hub.
 pub(super) fn start(hub: &Hub, supervisor: &Supervisor) {
-    tokio::spawn(
-        supervisor.watch("tidings-reauthorization", until_end(hub, reauthorize_streams(hub.downgrade()))),
-    );
-    tokio::spawn(supervisor.watch("tidings-jwks", until_end(hub, refresh_jwks(hub.downgrade()))));
-    tokio::spawn(supervisor.watch("tidings-hook", until_end(hub, recheck_hook(hub.downgrade()))));
+    supervisor.spawn_until_end(hub, "tidings-reauthorization", reauthorize_streams);
+    supervisor.spawn_until_end(hub, "tidings-jwks", refresh_jwks);
+    supervisor.spawn_until_end(hub, "tidings-hook", recheck_hook);
     if let Some(revocation_store) = hub.authorizer().revocation_store() {
-        tokio::spawn(supervisor.watch(
-            "tidings-revocations",
-            until_end(hub, apply_remote_revocations(hub.downgrade(), revocation_store)),
-        ));
-    }
-}
-
-/// Runs `work` until the hub ends or is dropped.
-pub(super) fn until_end<Work>(hub: &Hub, work: Work) -> impl Future<Output = ()> + use<Work>
-where
-    Work: Future<Output = Option<()>>,
-{
-    let (weak, mut lifecycle) = (hub.downgrade(), hub.lifecycle());
-    async move {
-        tokio::select! {
-            _ = work => {}
-            // An error means that the hub was dropped.
-            _ = lifecycle.wait_for(|stage| *stage == Lifecycle::Ended) => return,
-        }
-        if weak.upgrade().is_none() {
-            // The work saw the drop begin; this waits until it is complete.
-            let _ = lifecycle.wait_for(|_| false).await;
-        }
+        let apply = |hub| apply_remote_revocations(hub, revocation_store);
+        supervisor.spawn_until_end(hub, "tidings-revocations", apply);
     }
 }
 

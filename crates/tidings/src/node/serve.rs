@@ -451,4 +451,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,10 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 
 use crate::{
     failpoint,
-    hub::{Hub, Lifecycle, ThreadRegistry},
+    hub::{Hub, Lifecycle, ThreadRegistry, WeakHub},
 };
 
 /// Longest shutdown window after a thread has ended early: the rest of the hub may not work.
@@ -64,6 +65,19 @@ impl Supervisor {
         })
     }
 
+    /// Starts a task that lasts as long as the hub; its work ends early only when it sees that the hub was dropped.
+    pub(super) fn spawn_until_end<Work>(
+        &self,
+        hub: &Hub,
+        name: &'static str,
+        work: impl FnOnce(WeakHub) -> Work,
+    ) where
+        Work: Future<Output = Option<()>> + Send + 'static,
+    {
+        let work = until_end(work(hub.downgrade()), hub.downgrade(), hub.lifecycle());
+        tokio::spawn(self.watch(name, work));
+    }
+
     /// Wraps the work of a task that lasts as long as the hub.
     pub(super) fn watch<Work>(
         &self,
@@ -84,6 +98,23 @@ impl Supervisor {
             let outcome = AssertUnwindSafe(work).catch_unwind().await;
             threads.ended(name, outcome, false);
         }
+    }
+}
+
+/// Runs `work` until the hub ends or is dropped.
+async fn until_end(
+    work: impl Future<Output = Option<()>>,
+    weak: WeakHub,
+    mut lifecycle: watch::Receiver<Lifecycle>,
+) {
+    tokio::select! {
+        _ = work => {}
+        // An error means that the hub was dropped.
+        _ = lifecycle.wait_for(|stage| *stage == Lifecycle::Ended) => return,
+    }
+    if weak.upgrade().is_none() {
+        // The work saw the drop begin; this waits until it is complete.
+        let _ = lifecycle.wait_for(|_| false).await;
     }
 }
 

@@ -1,11 +1,14 @@
 //! Fetched when needed, not too often, and kept.
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::*;
 use crate::{
     metrics::tests::metrics,
-    outbound_http::tests::backend::{Reply, StubBackend, answer},
+    outbound_http::tests::backend::{Reply, StubBackend, answer, ok},
 };
 
 /// Interval that no test waits for.
@@ -20,17 +23,38 @@ fn parse(document: &[u8]) -> Result<String, String> {
 }
 
 fn jwks(backend: &StubBackend, interval: Duration) -> Provider {
-    jwks_with(backend, interval, metrics())
+    jwks_with(backend, interval, Duration::from_secs(20), metrics())
 }
 
-fn jwks_with(backend: &StubBackend, interval: Duration, metrics: Arc<Metrics>) -> Provider {
+fn jwks_with(
+    backend: &StubBackend,
+    interval: Duration,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+) -> Provider {
     let target = Target::parse(&backend.url()).unwrap();
-    let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_secs(20));
+    let provider = HttpClient::new(target, AddressPolicy::Loopback, deadline);
     Arc::new(Jwks::over(provider, parse, interval, metrics))
 }
 
-fn ok(body: &str) -> Reply {
-    Reply::Bytes(answer("200 OK", "", body))
+/// A provider whose documents are `{0}`, `{1}` and so on.
+async fn numbering() -> StubBackend {
+    StubBackend::start(|before| ok(format!("{{{before}}}"))).await
+}
+
+/// Looks up the document that reads so, in a task of its own.
+fn look_up(jwks: &Provider, wanted: &'static str) -> JoinHandle<Option<()>> {
+    let jwks = jwks.clone();
+    tokio::spawn(async move { jwks.look_up(is(wanted)).await.unwrap() })
+}
+
+/// Asks for the keys, and leaves once the provider has the request.
+async fn ask_and_leave(jwks: &Provider, backend: &StubBackend) {
+    let jwks = jwks.clone();
+    let client = tokio::spawn(async move { jwks.keys().await.map(drop) });
+    backend.requested(1).await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
 }
 
 #[tokio::test]
@@ -57,7 +81,7 @@ fn is(wanted: &'static str) -> impl Fn(&String) -> Option<()> {
 
 #[tokio::test]
 async fn unknown_key_waits_for_the_next_fetch_and_few_may_wait() {
-    let backend = StubBackend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let backend = numbering().await;
     let jwks = jwks(&backend, Duration::from_secs(3));
     jwks.keys().await.unwrap();
     let mut asking = JoinSet::new();
@@ -86,16 +110,10 @@ async fn key_is_unknown_for_good_only_after_a_fetch_that_began_later() {
     .await;
     let jwks = jwks(&backend, Duration::ZERO);
     jwks.keys().await.unwrap();
-    let first = tokio::spawn({
-        let jwks = jwks.clone();
-        async move { jwks.look_up(is("{1}")).await.unwrap() }
-    });
+    let first = look_up(&jwks, "{1}");
     backend.requested(2).await;
-    // Asked while the second fetch is under way, whose answer may be older than the key.
-    let second = tokio::spawn({
-        let jwks = jwks.clone();
-        async move { jwks.look_up(is("{2}")).await.unwrap() }
-    });
+    // The answer of the second fetch, which is in flight, may be older than the key.
+    let second = look_up(&jwks, "{2}");
     tokio::task::yield_now().await;
     places.add_permits(100);
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (Some(()), Some(())));
@@ -116,20 +134,19 @@ async fn same_document_again_is_nothing_new() {
 #[tokio::test]
 async fn keys_are_kept_when_a_fetch_fails() {
     let metrics = metrics();
-    let location = "Location: /path\r\n";
     let replies = [
         ok("{1}"),
         Reply::Bytes(answer("500 Oops", "", "{2}")),
-        Reply::Bytes(answer("302 Found", location, "{2}")),
+        Reply::Bytes(answer("302 Found", "Location: /path\r\n", "{2}")),
         Reply::Bytes(answer("201 Created", "", "{2}")),
         ok("<html>"),
-        ok(&format!("{{{}}}", "x".repeat(64 << 10))),
+        ok(format!("{{{}}}", "x".repeat(64 << 10))),
         Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{2}".to_vec()),
         ok("{3}"),
     ];
     let count = replies.len();
-    let backend = StubBackend::start(move |before| replies[before].clone()).await;
-    let jwks = jwks_with(&backend, Duration::from_nanos(1), metrics.clone());
+    let backend = StubBackend::replying(replies).await;
+    let jwks = jwks_with(&backend, Duration::from_nanos(1), LONG, metrics.clone());
     jwks.keys().await.unwrap();
     for fetches in 2..count {
         assert_eq!(jwks.look_up(is("{3}")).await.unwrap_err().code(), Code::KeysUnavailable);
@@ -144,8 +161,7 @@ async fn keys_are_kept_when_a_fetch_fails() {
 
 #[tokio::test]
 async fn hub_starts_without_keys_and_gets_them_when_the_interval_is_over() {
-    let replies = [Reply::Bytes(answer("503 Later", "", "")), ok("{1}")];
-    let backend = StubBackend::start(move |before| replies[before].clone()).await;
+    let backend = StubBackend::replying([Reply::Bytes(answer("503 Later", "", "")), ok("{1}")]).await;
     let jwks = jwks(&backend, INTERVAL_MIN);
     for _ in 0..10 {
         let fault = jwks.keys().await.unwrap_err();
@@ -167,19 +183,13 @@ async fn wait_until_the_next_fetch_is_never_said_to_be_less_than_a_second() {
     assert_eq!(fault.retry_after_hint(), Some(Duration::from_secs(1)));
 }
 
-/// Otherwise a stranger who asks and leaves every ten seconds keeps a hub without keys.
+/// Otherwise a client that asks and leaves every ten seconds keeps a hub without keys.
 #[tokio::test]
 async fn fetch_that_was_left_behind_is_taken_up_by_the_next() {
     let places = Arc::new(Semaphore::new(0));
     let backend = StubBackend::always(Reply::When(places.clone(), answer("200 OK", "", "{1}"))).await;
     let jwks = jwks(&backend, LONG);
-    let stranger = tokio::spawn({
-        let jwks = jwks.clone();
-        async move { jwks.keys().await.map(drop) }
-    });
-    backend.requested(1).await;
-    stranger.abort();
-    assert!(stranger.await.unwrap_err().is_cancelled());
+    ask_and_leave(&jwks, &backend).await;
     places.add_permits(1);
     assert_eq!(*jwks.keys().await.unwrap(), "{1}");
     assert_eq!(backend.requests().len(), 1);
@@ -187,25 +197,15 @@ async fn fetch_that_was_left_behind_is_taken_up_by_the_next() {
 
 #[tokio::test]
 async fn fetch_that_was_left_behind_too_long_ago_is_begun_anew() {
-    let replies = [Reply::Silence, ok("{1}")];
-    let backend = StubBackend::start(move |before| replies[before].clone()).await;
-    let target = Target::parse(&backend.url()).unwrap();
-    let provider = HttpClient::new(target, AddressPolicy::Loopback, Duration::from_millis(100));
-    let interval = Duration::from_millis(100);
-    let jwks = Arc::new(Jwks::over(provider, parse, interval, metrics()));
-    let stranger = tokio::spawn({
-        let jwks = jwks.clone();
-        async move { jwks.keys().await.map(drop) }
-    });
-    backend.requested(1).await;
-    stranger.abort();
-    assert!(stranger.await.unwrap_err().is_cancelled());
+    let backend = StubBackend::replying([Reply::Silence, ok("{1}")]).await;
+    let jwks = jwks_with(&backend, Duration::from_millis(100), Duration::from_millis(100), metrics());
+    ask_and_leave(&jwks, &backend).await;
     assert_eq!(*jwks.keys().await.unwrap(), "{1}");
 }
 
 #[tokio::test]
 async fn keep_fresh_waits_for_its_turn_and_brings_what_is_new() {
-    let backend = StubBackend::start(|before| ok(&format!("{{{before}}}"))).await;
+    let backend = numbering().await;
     let interval = Duration::from_millis(50);
     let jwks = jwks(&backend, interval);
     let began = Instant::now();

@@ -1,25 +1,10 @@
 //! Coverage of revocations, their expiry, and restarts.
 
-use std::{fs, path::PathBuf};
+use std::fs;
+
+use tidings_testkit::TempDirectory;
 
 use super::*;
-
-/// A directory of its own for each test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tidings-revocations-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 impl Revocations {
     fn revoke(&self, subject: RevokedSubject, until: f64, now: f64) -> Result<(), Error> {
@@ -75,14 +60,14 @@ fn second_revocation_never_shortens_the_first() {
 
 #[test]
 fn revocations_survive_a_restart_and_a_torn_end() {
-    let directory = Directory::new("restart");
-    let open = || Revocations::open(&directory.0, 150.0);
+    let directory = TempDirectory::create();
+    let open = || Revocations::open(directory.path(), 150.0);
     let revocations = open().unwrap();
     revocations.revoke(RevokedSubject::User("u".into()), 200.0, 100.0).unwrap();
     revocations.revoke(RevokedSubject::Token("j".into()), 300.0, 100.0).unwrap();
     revocations.revoke(RevokedSubject::User("over".into()), 120.0, 100.0).unwrap();
     drop(revocations);
-    let file = directory.0.join("revocations.log");
+    let file = directory.path().join("revocations.log");
     let text = fs::read(&file).unwrap();
     fs::write(&file, [&text[..], b"12345678 {\"user\":\"half"].concat()).unwrap();
     let revocations = open().unwrap();
@@ -95,29 +80,29 @@ fn revocations_survive_a_restart_and_a_torn_end() {
 
 #[test]
 fn damage_in_the_middle_is_said_not_skipped() {
-    let directory = Directory::new("damage");
-    let revocations = Revocations::open(&directory.0, 100.0).unwrap();
+    let directory = TempDirectory::create();
+    let revocations = Revocations::open(directory.path(), 100.0).unwrap();
     for user in ["u", "v"] {
         revocations.revoke(RevokedSubject::User(user.into()), 200.0, 100.0).unwrap();
     }
     drop(revocations);
-    let file = directory.0.join("revocations.log");
+    let file = directory.path().join("revocations.log");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replacen("\"u\"", "\"x\"", 1)).unwrap();
-    let error = Revocations::open(&directory.0, 100.0).err().unwrap();
+    let error = Revocations::open(directory.path(), 100.0).err().unwrap();
     assert!(error.to_string().contains("line 1 is damaged"), "{error}");
 }
 
 #[test]
 fn failed_append_leaves_no_half_line() {
-    let directory = Directory::new("half");
-    let revocations = Revocations::open(&directory.0, 100.0).unwrap();
+    let directory = TempDirectory::create();
+    let revocations = Revocations::open(directory.path(), 100.0).unwrap();
     revocations.revoke(RevokedSubject::User("u".into()), 200.0, 100.0).unwrap();
-    let file = directory.0.join("revocations.log");
+    let file = directory.path().join("revocations.log");
     let good = fs::read(&file).unwrap();
     fs::write(&file, [&good[..], b"half a line of a full disk"].concat()).unwrap();
     revocations.revoke(RevokedSubject::User("v".into()), 200.0, 100.0).unwrap();
     drop(revocations);
-    let revocations = Revocations::open(&directory.0, 100.0).unwrap();
+    let revocations = Revocations::open(directory.path(), 100.0).unwrap();
     assert!(revocations.covers(&claims("v", Some(99.0), None), 150.0));
 }

@@ -1,30 +1,24 @@
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
+
+use tidings_testkit::TempDirectory;
 
 use super::*;
 use crate::{
-    config::{Durability, Settings, TlsSettings},
-    log::fixture::TestDir,
+    config::TlsSettings,
+    node::serve::tests::{memory_settings, tls_file},
 };
 
 /// Puts a file of the tests in the place of one that the hub reads.
-fn put(directory: &TestDir, from: &str, to: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(from);
-    let target = directory.path().join(to);
-    fs::copy(source, &target).unwrap();
-    target
+fn put(directory: &TempDirectory, from: &str, to: &str) -> PathBuf {
+    directory.copy(&tls_file(from), to)
 }
 
 #[tokio::test]
 async fn mismatched_pair_is_reported_once_and_a_matching_one_is_loaded() {
-    let directory = TestDir::new();
+    let directory = TempDirectory::create();
     let cert_file = put(&directory, "first.cert.pem", "cert");
     let key_file = put(&directory, "first.key.pem", "key");
-    let mut settings = Settings { data_dir: None, ..Settings::default() };
-    settings.log.durability = Durability::Memory;
-    settings.server.tls = Some(TlsSettings { cert_file, key_file });
+    let settings = memory_settings(Some(TlsSettings { cert_file, key_file }));
     let hub = Hub::builder().settings(settings).build().await.unwrap();
     let digest = || hub.inner().tls.as_ref().unwrap().read().digest;
     let first = digest();
@@ -36,7 +30,7 @@ async fn mismatched_pair_is_reported_once_and_a_matching_one_is_loaded() {
     let fault = check().unwrap();
     assert!(fault.contains("server.tls.key_file") && fault.contains("not the key"), "{fault}");
     assert_eq!((check(), digest()), (None, first));
-    fs::remove_file(directory.path().join("key")).unwrap();
+    std::fs::remove_file(directory.path().join("key")).unwrap();
     assert!(check().unwrap().contains("No such file"));
     put(&directory, "second.key.pem", "key");
     assert_eq!(check(), None);

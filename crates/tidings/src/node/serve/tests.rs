@@ -1,6 +1,6 @@
 //! The origin of a request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::{Extension, routing::get};
 use rustls::{
@@ -16,7 +16,8 @@ use crate::{
     connection::StreamOptions,
 };
 
-fn settings(tls: Option<TlsSettings>) -> Settings {
+/// Settings of a hub without a directory.
+pub(in crate::node) fn memory_settings(tls: Option<TlsSettings>) -> Settings {
     let mut settings = Settings { data_dir: None, ..Settings::default() };
     settings.log.durability = Durability::Memory;
     settings.server.tls = tls;
@@ -24,14 +25,14 @@ fn settings(tls: Option<TlsSettings>) -> Settings {
 }
 
 /// Serves a route that returns the origin of its request, and calls it over the connection that `connect` makes.
-async fn told<Io>(
+async fn origin_seen<Io>(
     tls: Option<TlsSettings>,
     connect: impl AsyncFnOnce(TcpStream) -> Io,
 ) -> (SocketAddr, String)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let hub = Hub::builder().settings(settings(tls)).build().await.unwrap();
+    let hub = Hub::builder().settings(memory_settings(tls)).build().await.unwrap();
     let say = async |Extension(PeerInfo { peer, is_tls }): Extension<PeerInfo>| format!("{peer} {is_tls}");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -49,20 +50,23 @@ where
 
 #[tokio::test]
 async fn a_request_knows_its_peer() {
-    let (own, answer) = told(None, async |socket| socket).await;
+    let (own, answer) = origin_seen(None, async |socket| socket).await;
     assert!(answer.ends_with(&format!("\r\n\r\n{own} false")), "{answer}");
 }
 
+/// A certificate or key for tests.
+pub(in crate::node) fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(name)
+}
+
 fn tls() -> TlsSettings {
-    let file = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls").join(name);
-    TlsSettings { cert_file: file("first.cert.pem"), key_file: file("first.key.pem") }
+    TlsSettings { cert_file: tls_file("first.cert.pem"), key_file: tls_file("first.key.pem") }
 }
 
 /// Speaks TLS over a socket.
 async fn greet(socket: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidings-server/tests/tls/ca.pem");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(tls_file("ca.pem")).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -74,13 +78,13 @@ async fn greet(socket: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> 
 
 #[tokio::test]
 async fn a_request_knows_that_it_came_over_tls() {
-    let (own, answer) = told(Some(tls()), greet).await;
+    let (own, answer) = origin_seen(Some(tls()), greet).await;
     assert!(answer.ends_with(&format!("\r\n\r\n{own} true")), "{answer}");
 }
 
 #[tokio::test]
 async fn a_connection_over_tls_that_comes_during_shutdown_is_answered() {
-    let hub = Hub::builder().settings(settings(Some(tls()))).build().await.unwrap();
+    let hub = Hub::builder().settings(memory_settings(Some(tls()))).build().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(serve(hub.clone(), vec![listener]));

@@ -1,4 +1,4 @@
-//! A server made by hand, which answers as no decent one would, and counts.
+//! A stub server that counts its connections and requests, and may answer with anything.
 
 use std::{
     net::SocketAddr,
@@ -37,18 +37,18 @@ pub(crate) struct StubBackend {
     accepting: JoinHandle<()>,
 }
 
+#[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
     requests: watch::Sender<Vec<String>>,
 }
 
 impl StubBackend {
-    /// Starts one; `reply` is given how many requests came before.
+    /// Starts a server; `reply` gets the number of earlier requests.
     pub(crate) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen =
-            Arc::new(Seen { connections: AtomicUsize::new(0), requests: watch::Sender::new(Vec::new()) });
+        let seen = Arc::<Seen>::default();
         let (reply, kept) = (Arc::new(reply), seen.clone());
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -61,9 +61,15 @@ impl StubBackend {
         Self { address, seen, accepting }
     }
 
-    /// StubBackend with one constant reply.
+    /// Starts a server with one reply to all requests.
     pub(crate) async fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone()).await
+    }
+
+    /// Starts a server with a reply for each request in turn.
+    pub(crate) async fn replying(replies: impl Into<Vec<Reply>>) -> Self {
+        let replies = replies.into();
+        Self::start(move |before| replies[before].clone()).await
     }
 
     pub(crate) fn url(&self) -> String {
@@ -91,6 +97,11 @@ impl Drop for StubBackend {
     }
 }
 
+/// The reply of status 200 with this body.
+pub(crate) fn ok(body: impl AsRef<[u8]>) -> Reply {
+    Reply::Bytes(answer("200 OK", "", body))
+}
+
 /// A whole answer.
 pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
@@ -105,7 +116,7 @@ async fn serve(mut socket: TcpStream, seen: Arc<Seen>, reply: Arc<impl Fn(usize)
             before = requests.len();
             requests.push(request);
         });
-        // A client that has gone is none of its business.
+        // The client may have disconnected.
         match reply(before) {
             Reply::Bytes(bytes) => drop(socket.write_all(&bytes).await),
             Reply::Last(bytes) => return drop(socket.write_all(&bytes).await),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::outbound_http::{
     BODY_BYTES_MAX,
-    tests::backend::{Reply, StubBackend, answer},
+    tests::backend::{Reply, StubBackend, answer, ok},
 };
 
-fn question() -> AccessRequest {
+fn request() -> AccessRequest {
     let principal = Some(Subject::User("u".into()));
     AccessRequest { principal, action: Action::Subscribe, channel: "a.b".to_owned(), is_pattern: false }
 }
@@ -18,10 +18,10 @@ fn hook(backend: &StubBackend) -> HttpHook {
     HttpHook::new(&backend.url(), &settings).unwrap()
 }
 
-/// `None` where there is no answer.
+/// The verdict; `None` without an answer.
 async fn verdict(reply: Vec<u8>) -> Option<bool> {
     let backend = StubBackend::always(Reply::Last(reply)).await;
-    hook(&backend).allow(&question()).await.ok()
+    hook(&backend).allow(&request()).await.ok()
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn answer_that_cannot_be_read_is_no_answer() {
 
 #[tokio::test]
 async fn redirect_is_no_and_its_target_is_never_contacted() {
-    let yes = StubBackend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
+    let yes = StubBackend::always(ok(r#"{"allow":true}"#)).await;
     for status in
         ["301 Moved", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
     {
@@ -90,25 +90,25 @@ async fn backend_that_is_not_there_gives_no_answer() {
     let backend = StubBackend::always(Reply::Silence).await;
     let hook = hook(&backend);
     drop(backend);
-    assert!(hook.allow(&question()).await.unwrap_err().to_string().starts_with("no connection"));
+    assert!(hook.allow(&request()).await.unwrap_err().to_string().starts_with("no connection"));
 }
 
 #[tokio::test]
-async fn question_is_one_json_document() {
-    let backend = StubBackend::always(Reply::Bytes(answer("200 OK", "", r#"{"allow":true}"#))).await;
+async fn request_is_one_json_document() {
+    let backend = StubBackend::always(ok(r#"{"allow":true}"#)).await;
     let hook = hook(&backend);
-    let session = AccessRequest { principal: Some(Subject::Session("s\"1".into())), ..question() };
-    let nobody = AccessRequest { principal: None, action: Action::Publish, ..question() };
-    let pattern = AccessRequest { channel: "a.**".to_owned(), is_pattern: true, ..question() };
-    for (question, expected) in [
-        (question(), r#"{"principal":{"user":"u"},"action":"subscribe","channel":"a.b"}"#),
+    let session = AccessRequest { principal: Some(Subject::Session("s\"1".into())), ..request() };
+    let anonymous = AccessRequest { principal: None, action: Action::Publish, ..request() };
+    let pattern = AccessRequest { channel: "a.**".to_owned(), is_pattern: true, ..request() };
+    for (request, expected) in [
+        (request(), r#"{"principal":{"user":"u"},"action":"subscribe","channel":"a.b"}"#),
         (session, r#"{"principal":{"session":"s\"1"},"action":"subscribe","channel":"a.b"}"#),
-        (nobody, r#"{"principal":null,"action":"publish","channel":"a.b"}"#),
+        (anonymous, r#"{"principal":null,"action":"publish","channel":"a.b"}"#),
         (pattern, r#"{"principal":{"user":"u"},"action":"subscribe","channel":"a.**","pattern":true}"#),
     ] {
-        assert!(hook.allow(&question).await.unwrap());
-        let request = backend.requests().pop().unwrap();
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(hook.allow(&request).await.unwrap());
+        let sent = backend.requests().pop().unwrap();
+        let (head, body) = sent.split_once("\r\n\r\n").unwrap();
         assert_eq!(body, expected);
         assert!(head.starts_with("POST /path HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("content-type: application/json"), "{head}");

@@ -86,9 +86,26 @@ fn new(user: &str, at: u64, until: f64) -> Unreplicated {
     Unreplicated { revocation: of(user, at, until), version: String::new() }
 }
 
-async fn replicate(store: &Arc<MemoryRevocations>, revocation: Revocation) -> Result<(), Error> {
+fn replication(
+    store: &Arc<MemoryRevocations>,
+    revocation: Revocation,
+    kept: Result<(), Error>,
+) -> Replication {
     let revocation_store: Arc<dyn RevocationStore> = store.clone();
-    Replication::new(Some(&revocation_store), revocation, Ok(())).run().await
+    Replication::new(Some(&revocation_store), revocation, kept)
+}
+
+async fn replicate(store: &Arc<MemoryRevocations>, revocation: Revocation) -> Result<(), Error> {
+    replication(store, revocation, Ok(())).run().await
+}
+
+async fn retry(store: &Arc<MemoryRevocations>, unreplicated: Vec<Unreplicated>) {
+    let revocation_store: Arc<dyn RevocationStore> = store.clone();
+    retry_unreplicated(&revocation_store, unreplicated).await;
+}
+
+fn unreachable() -> MemoryRevocations {
+    MemoryRevocations { is_unreachable: true, ..MemoryRevocations::default() }
 }
 
 #[tokio::test]
@@ -134,31 +151,24 @@ async fn names_of_users_sessions_and_tokens_stay_apart() {
 
 #[tokio::test]
 async fn failed_replication_is_an_error_and_requests_a_resync() {
-    let unreachable = Arc::new(MemoryRevocations { is_unreachable: true, ..MemoryRevocations::default() });
+    let unreachable = Arc::new(unreachable());
     assert_eq!(replicate(&unreachable, of("u", 1, 2.0)).await.unwrap_err().code(), Code::NotStored);
     assert_eq!(unreachable.resyncs(), 1);
     // A client may disconnect before the replication.
-    let revocation_store: Arc<dyn RevocationStore> = unreachable.clone();
-    drop(Replication::new(Some(&revocation_store), of("u", 1, 2.0), Ok(())));
+    drop(replication(&unreachable, of("u", 1, 2.0), Ok(())));
     assert_eq!(unreachable.resyncs(), 2);
-    let revocation_store: Arc<dyn RevocationStore> = unreachable.clone();
-    retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
+    retry(&unreachable, vec![new("u", 1, 2.0)]).await;
     assert_eq!(unreachable.resyncs(), 3);
-    retry_unreplicated(&revocation_store, Vec::new()).await;
+    retry(&unreachable, Vec::new()).await;
     assert_eq!(unreachable.resyncs(), 3);
 }
 
 #[tokio::test]
 async fn replicated_revocation_that_the_disk_refused_is_an_error() {
     let kept = || Err(Error::new(Code::NotStored, "the disk is full"));
-    for (store, resyncs) in [
-        (MemoryRevocations::default(), 0),
-        (MemoryRevocations { is_unreachable: true, ..MemoryRevocations::default() }, 1),
-    ] {
+    for (store, resyncs) in [(MemoryRevocations::default(), 0), (unreachable(), 1)] {
         let store = Arc::new(store);
-        let revocation_store: Arc<dyn RevocationStore> = store.clone();
-        let error =
-            Replication::new(Some(&revocation_store), of("u", 1, 2.0), kept()).run().await.unwrap_err();
+        let error = replication(&store, of("u", 1, 2.0), kept()).run().await.unwrap_err();
         assert_eq!(error.code(), Code::NotStored);
         assert_eq!(store.resyncs(), resyncs, "{error}");
     }
@@ -168,7 +178,6 @@ async fn replicated_revocation_that_the_disk_refused_is_an_error() {
 async fn full_store_is_an_error_without_a_retry() {
     let store = Arc::new(MemoryRevocations { is_full: true, ..MemoryRevocations::default() });
     assert_eq!(replicate(&store, of("u", 1, 2.0)).await.unwrap_err().code(), Code::TooMany);
-    let revocation_store: Arc<dyn RevocationStore> = store.clone();
-    retry_unreplicated(&revocation_store, vec![new("u", 1, 2.0)]).await;
+    retry(&store, vec![new("u", 1, 2.0)]).await;
     assert_eq!((store.calls.load(Ordering::Relaxed), store.resyncs()), (2, 0));
 }
