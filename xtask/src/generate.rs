@@ -24,6 +24,10 @@ const FILES: &[Generated] = &[
         path: "crates/tidings-protocol/public-api.txt",
         text: |it| public_api::list(it, "tidings-protocol"),
     },
+    Generated {
+        path: "crates/tidings-redis/public-api.txt",
+        text: |it| public_api::list(it, "tidings-redis"),
+    },
 ];
 
 /// The page of all settings, as the program itself prints it.

@@ -33,7 +33,7 @@ pub(crate) fn check_dependencies(workspace: &Workspace, tally: &mut Tally, with_
 /// every feature that one crate asks for.
 pub(crate) fn check_features(workspace: &Workspace, tally: &mut Tally) {
     let mut command = packaged(workspace, tally, "cargo-hack");
-    command.args(["hack", "clippy", "--locked", "--package", "tidings", "--package", "tidings-server"]);
+    command.args(["hack", "clippy", "--locked", "--package", "tidings", "--package", "tidings-redis"]);
     command.args(["--each-feature", "--all-targets", "--", "-D", "warnings"]);
     process::check(tally, "lints of each feature", command, CHECK_LIMIT);
 }

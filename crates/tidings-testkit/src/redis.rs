@@ -142,6 +142,14 @@ impl RedisServer {
         self.connect().command(words)
     }
 
+    /// Sends a command whose words stand between spaces, over a connection of its own. Panics on an error reply.
+    #[track_caller]
+    pub fn execute(&self, command: &str) -> RespReply {
+        let reply = self.command(&command.split(' ').collect::<Vec<_>>());
+        assert!(!matches!(reply, RespReply::Error(_)), "{command}: {reply:?}");
+        reply
+    }
+
     /// Returns a field of `INFO`, such as `master_replid`.
     #[track_caller]
     pub fn info(&self, field: &str) -> String {

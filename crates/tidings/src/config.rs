@@ -5,6 +5,7 @@ pub mod bounds;
 mod declare;
 mod error;
 mod network;
+#[cfg(feature = "redis")]
 mod redis;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,10 +19,14 @@ use self::declare::{settings, words_from_str};
 pub use self::error::{SettingError, UnknownWord};
 pub(crate) use self::network::network;
 #[cfg(feature = "redis")]
+pub use self::redis::RedisSettings;
+#[cfg(feature = "redis")]
 pub(crate) use self::redis::is_of_key_events;
-pub use self::redis::{RedisAddress, RedisHost, RedisSentinel, RedisSettings, RedisUrl};
 #[doc(inline)]
 pub use tidings_protocol::Secret;
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use tidings_redis::{RedisAddress, RedisHost, RedisSentinel, RedisUrl};
 
 settings! {
     /// All settings of one hub.
@@ -59,9 +64,21 @@ settings! {
         /// Access to the metrics.
         pub metrics: MetricsSettings = MetricsSettings::default(),
         /// The Redis that carries one log for several nodes; `None` is one node with a log of its own. Default: none.
+        #[cfg(feature = "redis")]
         pub redis: Option<RedisSettings> = None,
         /// Shutdown of the hub.
         pub shutdown: ShutdownSettings = ShutdownSettings::default(),
+    }
+}
+
+impl Settings {
+    /// Returns the URL of the Redis that has the log, without its password; `None` if the node has a log of its own.
+    pub(crate) fn redis_url(&self) -> Option<String> {
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            return Some(redis.url.to_string());
+        }
+        None
     }
 }
 

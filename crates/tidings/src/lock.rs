@@ -87,10 +87,6 @@ tidings_sync::locks! {
     REDIS_TABLE => [];
     /// `broker::redis::capture::CaptureBuffer`: messages to be captured.
     CAPTURE_BUFFER => [];
-    /// `broker::redis::ConnectionPool::idle`: open connections.
-    REDIS_IDLE => [];
-    /// `broker::redis::Connector::nodes`: hosts of a cluster.
-    REDIS_HOSTS => [];
 }
 
 #[cfg(test)]

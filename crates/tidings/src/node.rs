@@ -165,7 +165,7 @@ impl HubBuilder {
 /// Locks the directory of the log, or creates a log without one.
 async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Error> {
     let (log_settings, directory) = (settings.log.clone(), settings.data_dir.clone());
-    let is_shared = settings.redis.is_some();
+    let is_shared = settings.redis_url().is_some();
     let beginning = tokio::task::spawn_blocking(move || {
         if is_shared {
             return Ok((
@@ -179,8 +179,8 @@ async fn begin_log(settings: &Settings) -> Result<(Log, Option<UnreadLog>), Erro
         .await
         .map_err(|error| Error::new(Code::Internal, "opening the log panicked").caused_by(error))?
         .map_err(|error| Error::new(Code::Unavailable, error.to_string()).caused_by(error))?;
-    match (&settings.redis, &settings.data_dir) {
-        (Some(redis), _) => info!(redis = %redis.url, "the log is in redis"),
+    match (settings.redis_url(), &settings.data_dir) {
+        (Some(redis), _) => info!(%redis, "the log is in redis"),
         (None, Some(directory)) if begun.1.is_some() => {
             info!(directory = %directory.display(), "opening the log");
         }

@@ -1,14 +1,11 @@
 //! Redis broker: several nodes share the log, a Redis stream that one script appends to and every node replicates.
 //!
-//! No part starts a task: `node` runs their futures. A connection closes with the future that uses it. A connection that failed
-//! is never used again; the next call opens another.
+//! No part starts a task: `node` runs their futures. A connection closes with the future that uses it.
 
 mod append_call;
 mod appender;
 mod capture;
 mod commands;
-mod connection;
-mod connector;
 mod epochs;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -18,13 +15,10 @@ mod live_events;
 mod mirror;
 mod node_messages;
 mod page_size;
-mod pubsub;
 mod record;
 mod replicator;
-mod resp;
 mod revocations;
 mod scripts;
-mod server;
 mod shared_table;
 mod stream_reader;
 mod sync_state;
@@ -33,6 +27,8 @@ mod transient;
 mod trimmer;
 
 use std::sync::Arc;
+
+use tidings_redis::TlsFiles;
 
 pub(crate) use self::{
     appender::{Appender, RedisBroker},
@@ -44,7 +40,6 @@ use self::{
     live_events::LiveEventReceiver,
     replicator::Replicator,
     revocations::RedisRevocations,
-    server::TlsFiles,
     shared_table::{SharedTable, replica::TableReplica},
     sync_state::{SyncPart, SyncState},
     tickets::RedisTickets,
@@ -52,7 +47,7 @@ use self::{
 };
 use crate::{
     broker::api::DeliverySink,
-    config::{RedisSettings, Secret, Settings},
+    config::{RedisSettings, Settings},
     error::{Code, Error},
     log::Log,
     metrics::Metrics,
@@ -149,7 +144,7 @@ pub(crate) fn parts(
 /// Returns the options of the commands.
 fn log_options(settings: &Settings, redis: &RedisSettings, metrics: &Metrics) -> RedisLogOptions {
     RedisLogOptions {
-        url: Secret::new(redis.url.reveal()),
+        url: redis.url.clone(),
         tls_files: TlsFiles {
             ca: redis.ca_file.clone(),
             client: redis.cert_file.clone().zip(redis.key_file.clone()),

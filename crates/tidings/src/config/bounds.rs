@@ -2,6 +2,7 @@
 
 mod auth;
 mod origins;
+#[cfg(feature = "redis")]
 mod redis;
 mod text;
 
@@ -15,6 +16,7 @@ pub use self::auth::{
     HOOK_RECHECK, HOOK_TIMEOUT, HOOK_TTL, KEY_NAME_BYTES_MAX, LEEWAY, SECRET_BYTES_ADVISED, TOKEN_MAX_AGE,
     USER_NAME_BYTES_MAX, key_name_fault, pattern_fault, user_name_fault,
 };
+#[cfg(feature = "redis")]
 pub use self::redis::{REDIS_DEADLINE, REDIS_LEASE, REDIS_PREFIX_BYTES_MAX, REDIS_REPLICAS_MIN};
 pub use self::text::{LIST_ENTRIES_MAX, duration_text, size_text};
 
@@ -118,6 +120,7 @@ fn errors(settings: &Settings) -> Vec<SettingError> {
     faults.extend(list_faults(settings));
     faults.extend(origins::errors(settings));
     faults.extend(settings.auth.iter().flat_map(auth::errors));
+    #[cfg(feature = "redis")]
     faults.extend(settings.redis.iter().flat_map(redis::errors));
     faults.extend(relation_faults(settings));
     faults

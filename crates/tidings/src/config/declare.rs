@@ -12,8 +12,9 @@ macro_rules! settings {
         }
 
         impl Default for $name {
+            #[allow(unused_doc_comments, reason = "a field keeps its `cfg` here")]
             fn default() -> Self {
-                Self { $($field: $default,)+ }
+                Self { $($(#[$field_meta])* $field: $default,)+ }
             }
         }
     };

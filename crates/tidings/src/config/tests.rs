@@ -144,6 +144,7 @@ fn networks_are_prefixes_or_single_addresses() {
     assert!(super::network("10.0.0.0/33").is_err() && super::network("proxy").is_err());
 }
 
+#[cfg(feature = "redis")]
 #[test]
 fn faults_of_redis_are_named_without_its_password() {
     let check = |change: fn(&mut RedisSettings)| {

@@ -29,6 +29,7 @@ fn the_document_has_every_lock_in_order_with_what_it_allows() {
         .collect();
     let expected: Vec<(&str, String)> = super::ALL
         .iter()
+        .chain(tidings_redis::lock::ALL)
         .map(|lock| {
             let inner: Vec<String> = lock.inner().iter().map(|inner| format!("`{}`", inner.name())).collect();
             (lock.name(), inner.join(", "))

@@ -36,6 +36,7 @@ pub(super) fn start(
     metrics: &Arc<Metrics>,
     supervisor: &Supervisor,
 ) -> Result<Backend, Error> {
+    #[cfg(feature = "redis")]
     if settings.redis.is_some() {
         return start_redis(settings, log, &sink, metrics, supervisor);
     }
@@ -103,18 +104,4 @@ fn start_redis(
             maintenance.end(&kept);
         }),
     })
-}
-
-#[cfg(not(feature = "redis"))]
-fn start_redis(
-    _settings: &Settings,
-    _log: &Arc<Log>,
-    _sink: &Arc<dyn DeliverySink>,
-    _metrics: &Arc<Metrics>,
-    _supervisor: &Supervisor,
-) -> Result<Backend, Error> {
-    Err(Error::new(
-        Code::BadRequest,
-        "[redis] is set, and this build has no redis; build with the feature `redis`",
-    ))
 }

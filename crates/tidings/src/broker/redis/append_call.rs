@@ -3,13 +3,12 @@
 use std::fmt;
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
+use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
 use super::{
-    error::RedisError,
     keys::RedisKeys,
     mirror::Mirror,
     record::{self, hex},
-    resp::{RedisCommand, RedisReply},
     scripts::Script,
 };
 use crate::log::entry::{NewEntry, offset_within};

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::{Epoch, EventId};
+use tidings_redis::RedisError;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout, timeout_at},
@@ -12,7 +13,7 @@ use tracing::warn;
 use super::{
     append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent},
     commands::RedisLog,
-    error::RedisError,
+    error::publish_error,
     node_messages::LiveEvent,
     sync_state::{SyncPart, SyncState},
     transient::{TransientPublish, transient_publisher},
@@ -91,7 +92,9 @@ impl RedisBroker {
         // The appender answers at `due`; the longer wait lets its answer arrive.
         let published = match timeout_at(due + PAUSE, answered).await {
             Ok(Ok(outcome)) => outcome?,
-            _ => return Err(RedisError::OutcomeUnknown("redis did not answer in time".into()).into_error()),
+            _ => {
+                return Err(publish_error(RedisError::OutcomeUnknown("redis did not answer in time".into())));
+            }
         };
         if let Some(newest) = published.iter().filter_map(PublishOutcome::id).map(|id| id.offset).max() {
             let _placed_or_late = timeout(PLACED_PATIENCE, self.sync_state.wait_applied(newest)).await;
@@ -156,7 +159,7 @@ impl Appender {
             Err(fault) => {
                 self.metrics.log.appends_failed.inc();
                 for AppendWaiter { answer, .. } in stored {
-                    let _ = answer.send(Err(fault.clone().into_error()));
+                    let _ = answer.send(Err(publish_error(fault.clone())));
                 }
             }
         }

@@ -8,6 +8,7 @@ pub(super) mod buffer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use tidings_redis::RedisError;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -18,7 +19,6 @@ use self::buffer::{BufferStatus, CaptureBuffer, CapturePosition};
 use super::{
     append_call::{Append, AppendError, AppendRefusal, Appended, CaptureAppend, LastSeen, NewEvent},
     commands::RedisLog,
-    error::RedisError,
     node_messages::NodeMessage,
     sync_state::{SyncPart, SyncState},
 };

@@ -3,31 +3,29 @@
 mod append;
 mod lease;
 mod live;
-mod pool;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{Epoch, Pattern};
+use tidings_redis::{
+    BlockingConnection, ConnectionPool, Connector, PubsubConnection, PubsubTarget, RedisCommand,
+    RedisEndpoint, RedisError, RedisReply, RedisUrl, TlsFiles,
+};
 use tidings_sync::Histogram;
 use tokio::time::{Instant, timeout};
 
-use self::pool::ConnectionPool;
 use super::{
-    connector::Connector,
     epochs::{self, BeginOutcome, EpochStart, NewEpoch, RedisHead},
-    error::{ErrorReply, RedisError, into_result},
+    error::{corrupt, endpoint_error},
     keys::RedisKeys,
     mirror::Mirror,
     page_size::PageSize,
-    pubsub::{PubsubConnection, target::PubsubTarget},
     record,
-    resp::{RedisCommand, RedisReply},
     scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_TRANSIENT, RELEASE_LEASE, Script, TRIM},
-    server::{RedisEndpoint, TlsFiles},
     stream_reader::StreamReader,
 };
-use crate::{config::Secret, error::Error, log::replica::ReplicatedEntry};
+use crate::{error::Error, log::replica::ReplicatedEntry};
 
 /// Silence after which the node counts as disconnected, even if a call may take longer.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
@@ -35,7 +33,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(5);
 /// Options of the commands.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisLogOptions {
-    pub(crate) url: Secret,
+    pub(crate) url: RedisUrl,
     /// Used if the URL asks for TLS.
     pub(crate) tls_files: TlsFiles,
     /// Prefix of all keys.
@@ -85,11 +83,11 @@ impl RedisLog {
     /// # Errors
     /// The URL or a TLS file cannot be used.
     pub(crate) fn new(options: &RedisLogOptions) -> Result<Self, Error> {
-        let server = RedisEndpoint::parse(options.url.reveal(), &options.tls_files)?;
-        let keys = RedisKeys::new(&options.prefix, server.address.database);
+        let server = RedisEndpoint::read(&options.url, &options.tls_files).map_err(endpoint_error)?;
+        let keys = RedisKeys::new(&options.prefix, server.database());
         Ok(Self {
             pool: ConnectionPool::new(
-                Arc::new(Connector::new(server, &keys.log, options.deadline)),
+                Arc::new(Connector::new(server, keys.log.as_str(), options.deadline)),
                 options.round_trips.clone(),
             ),
             keys,
@@ -109,12 +107,13 @@ impl RedisLog {
 
     /// Returns a reader of the log with a connection of its own.
     pub(crate) fn stream_reader(&self) -> StreamReader {
-        StreamReader::new(self.pool.connector.clone(), self.keys.log.clone(), self.page_size.clone())
+        let connection = BlockingConnection::new(self.pool.connector().clone());
+        StreamReader::new(connection, self.keys.log.clone(), self.page_size.clone())
     }
 
     /// Returns a Pub/Sub connection that subscribes to `first` before other targets, and skips larger payloads.
     pub(crate) fn pubsub(&self, first: PubsubTarget, payload_bytes_max: usize) -> PubsubConnection {
-        PubsubConnection::new(self.pool.connector.clone(), first, payload_bytes_max)
+        PubsubConnection::new(self.pool.connector().clone(), first, payload_bytes_max)
     }
 
     /// Returns the Pub/Sub channel of node messages.
@@ -128,7 +127,7 @@ impl RedisLog {
 
     /// Returns the number of connections opened since the start, with those of stream readers and Pub/Sub.
     pub(crate) fn connections_opened(&self) -> u64 {
-        self.pool.connector.connections_opened()
+        self.pool.connector().connections_opened()
     }
 
     /// Reads the head of the log, and the server that holds it.
@@ -238,7 +237,7 @@ impl RedisLog {
         let numbers: Vec<_> =
             reply.array().unwrap_or_default().iter().filter_map(RedisReply::number).collect();
         let [oldest, bytes, dropped] = numbers[..] else {
-            return Err(RedisError::corrupt("the trim script gave an unexpected answer"));
+            return Err(corrupt("the trim script gave an unexpected answer"));
         };
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
     }
@@ -275,7 +274,7 @@ impl RedisLog {
         mut commands: Vec<RedisCommand>,
     ) -> Result<Vec<RedisReply>, RedisError> {
         let replies = self.pool.request(&commands, 0).await?;
-        if !matches!(&replies[0], RedisReply::Error(error) if ErrorReply::parse(error).code == "NOSCRIPT") {
+        if replies[0].error_code() != Some("NOSCRIPT") {
             return Ok(replies);
         }
         commands.insert(0, script.load());
@@ -311,7 +310,7 @@ pub(super) fn silence_error() -> RedisError {
 }
 
 fn first(replies: &mut impl Iterator<Item = RedisReply>) -> Result<RedisReply, RedisError> {
-    into_result(replies.next().expect("each command has its reply"))
+    replies.next().expect("each command has its reply").into_result()
 }
 
 fn value(reply: RedisReply) -> Option<Bytes> {
@@ -320,3 +319,6 @@ fn value(reply: RedisReply) -> Option<Bytes> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, Epoch, Tag};
+use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
 use super::{
-    error::RedisError,
+    error::corrupt,
     keys::RedisKeys,
     record,
     record::hex,
-    resp::{RedisCommand, RedisReply},
     scripts::Script,
     shared_table::row::{RowVersion, versions},
 };
@@ -112,7 +112,7 @@ impl EpochJson {
 
 fn row(reply: &RedisReply) -> Result<RedisEpoch, RedisError> {
     let json = reply.text().and_then(|text| serde_json::from_slice::<EpochJson>(text).ok());
-    json.and_then(EpochJson::row).ok_or_else(|| RedisError::corrupt("a row of the epochs cannot be read"))
+    json.and_then(EpochJson::row).ok_or_else(|| corrupt("a row of the epochs cannot be read"))
 }
 
 /// State of the log at which an epoch begins.
@@ -161,7 +161,7 @@ pub(super) fn begun(reply: &RedisReply) -> Result<BeginOutcome, RedisError> {
         (Some("other"), Some(newest)) => {
             Ok(BeginOutcome::Other { newest: newest.str().and_then(|text| hex(text, 16)).map(Epoch) })
         }
-        _ => Err(RedisError::corrupt("the epoch script gave an unexpected answer")),
+        _ => Err(corrupt("the epoch script gave an unexpected answer")),
     }
 }
 
@@ -178,12 +178,12 @@ pub(super) fn head_command(script: &Script, keys: &RedisKeys) -> RedisCommand {
 /// Reads the answer of [`head_command`].
 pub(super) fn head(reply: &RedisReply) -> Result<RedisHead, RedisError> {
     let Some([rows, meta, oldest, replid, table_versions, now]) = reply.array() else {
-        return Err(RedisError::corrupt("the head script gave an unexpected answer"));
+        return Err(corrupt("the head script gave an unexpected answer"));
     };
     let epochs = rows.array().unwrap_or_default().iter().map(row).collect::<Result<Vec<_>, _>>()?;
     let oldest = oldest.str().map(record::offset_of).transpose()?;
     let Some([head, tag, _, epoch_replid]) = meta.array() else {
-        return Err(RedisError::corrupt("meta is no hash"));
+        return Err(corrupt("meta is no hash"));
     };
     let versions = versions(table_versions)?;
     let now = now.number();
@@ -196,7 +196,7 @@ pub(super) fn head(reply: &RedisReply) -> Result<RedisHead, RedisError> {
     let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
     let offset = head.number().and_then(offset_within);
     let (Some(offset), Some(tag), Some(epoch_replid)) = (offset, tag, epoch_replid.str()) else {
-        return Err(RedisError::corrupt("a part of meta cannot be read"));
+        return Err(corrupt("a part of meta cannot be read"));
     };
     let epoch_replid = epoch_replid.to_owned();
     Ok(RedisHead { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks, now })

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use tidings_protocol::Tag;
+use tidings_redis::{ProtocolError, RedisReply, ReplyDecoder};
 
 use super::{
     append_call::{self, Append, NewEvent},
     epochs,
     node_messages::NodeMessage,
     record,
-    resp::{ProtocolError, RedisReply, ReplyDecoder},
 };
 use crate::log::replica::ReplicatedEntry;
 
@@ -36,7 +36,7 @@ fn replies(portions: &[&[u8]]) -> (Vec<RedisReply>, Option<ProtocolError>) {
     for portion in portions {
         decoder.buffer().extend_from_slice(portion);
         loop {
-            match decoder.next() {
+            match decoder.next_reply() {
                 Ok(Some(reply)) => replies.push(reply),
                 Ok(None) => break,
                 Err(fault) => return (replies, Some(fault)),

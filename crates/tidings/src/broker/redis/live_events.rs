@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, EventName, Priority};
+use tidings_redis::{PubsubEvent, PubsubTarget};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -20,7 +21,6 @@ use super::{
     capture::buffer::CaptureBuffer,
     commands::RedisLog,
     node_messages::{LiveEvent, NodeMessage},
-    pubsub::{PubsubEvent, target::PubsubTarget},
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
 };

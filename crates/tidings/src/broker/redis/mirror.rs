@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tidings_protocol::{ChannelName, Pattern};
+use tidings_redis::RedisReply;
 use tracing::{info, warn};
 
-use super::resp::RedisReply;
 use crate::config::is_of_key_events;
 
 /// Mirrored channels.

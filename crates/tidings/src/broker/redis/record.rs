@@ -14,8 +14,9 @@
 #![deny(clippy::expect_used)]
 
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
+use tidings_redis::{RedisError, RedisReply};
 
-use super::{error::RedisError, resp::RedisReply};
+use super::error::{corrupt, corrupt_at};
 use crate::log::{
     entry::{NewEntry, offset_within},
     replica::ReplicatedEntry,
@@ -45,7 +46,7 @@ pub(super) fn further_fields(entry: &NewEntry) -> Vec<(&'static str, String)> {
 
 /// Reads the answer to `XRANGE`.
 pub(super) fn decode_all(reply: &RedisReply) -> Result<Vec<ReplicatedEntry>, RedisError> {
-    let entries = reply.array().ok_or_else(|| RedisError::corrupt("the log is no stream"))?;
+    let entries = reply.array().ok_or_else(|| corrupt("the log is no stream"))?;
     entries.iter().map(decode).collect()
 }
 
@@ -58,14 +59,14 @@ pub(super) fn offset(entry: &RedisReply) -> Result<u64, RedisError> {
 /// Returns the offset in an id.
 pub(super) fn offset_of(id: &str) -> Result<u64, RedisError> {
     let offset = id.strip_suffix("-0").and_then(|digits| digits.parse().ok()).and_then(offset_within);
-    offset.ok_or_else(|| RedisError::corrupt(format!("the log has an entry with the id {id:?}")))
+    offset.ok_or_else(|| corrupt(&format!("the log has an entry with the id {id:?}")))
 }
 
 fn decode(entry: &RedisReply) -> Result<ReplicatedEntry, RedisError> {
     let offset = offset(entry)?;
     let fields = entry.array().and_then(|parts| parts.get(1)).and_then(RedisReply::array).unwrap_or_default();
-    let fields = RecordFields::collect(fields).map_err(|fault| RedisError::corrupt_at(offset, fault))?;
-    fields.decode(offset).map_err(|fault| RedisError::corrupt_at(offset, fault))
+    let fields = RecordFields::collect(fields).map_err(|fault| corrupt_at(offset, &fault))?;
+    fields.decode(offset).map_err(|fault| corrupt_at(offset, &fault))
 }
 
 /// Values of the fields.

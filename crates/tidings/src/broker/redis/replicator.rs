@@ -5,6 +5,7 @@ pub(super) mod losses;
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use tidings_protocol::{Epoch, Tag};
+use tidings_redis::RedisError;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -17,7 +18,6 @@ use super::{
     append_call::LastSeen,
     commands::{RedisLog, SILENCE, silence_error, within_silence},
     epochs::{BeginOutcome, NewEpoch, RedisHead},
-    error::RedisError,
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
 };

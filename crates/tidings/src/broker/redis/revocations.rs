@@ -2,15 +2,13 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use tidings_redis::RedisError;
 use tracing::warn;
 
-use super::{
-    error::RedisError,
-    shared_table::{
-        ConditionalPut, PutOutcome,
-        replica::{TableChange, TableReplica},
-        row::{RowVersion, TableRow},
-    },
+use super::shared_table::{
+    ConditionalPut, PutOutcome,
+    replica::{TableChange, TableReplica},
+    row::{RowVersion, TableRow},
 };
 use crate::{
     auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation},

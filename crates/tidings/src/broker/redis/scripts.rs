@@ -3,8 +3,7 @@
 //! The head of each file in `scripts/` names every key and argument of the script.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-
-use super::resp::RedisCommand;
+use tidings_redis::RedisCommand;
 
 /// Appends publishes.
 pub(super) const APPEND: &str =

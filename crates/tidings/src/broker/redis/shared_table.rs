@@ -8,10 +8,11 @@ pub(super) mod row;
 
 use std::{collections::HashMap, sync::Arc};
 
+use tidings_redis::{RedisCommand, RedisError, RedisReply};
+
 use super::{
     commands::RedisLog,
-    error::{RedisError, into_result},
-    resp::{RedisCommand, RedisReply},
+    error::corrupt,
     scripts::{Script, TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
 };
 
@@ -175,9 +176,9 @@ impl SharedTable {
             }
         };
         let Some([version, next, rows]) = reply.array() else {
-            return Err(RedisError::corrupt("the table page script gave an unexpected answer"));
+            return Err(corrupt("the table page script gave an unexpected answer"));
         };
-        let next = next.str().ok_or_else(|| RedisError::corrupt("a table page has no cursor"))?.to_owned();
+        let next = next.str().ok_or_else(|| corrupt("a table page has no cursor"))?.to_owned();
         let rows = pairs(rows)?.filter_map(|(key, row)| Some((key.to_owned(), TableRow::parse(key, row)?)));
         Ok((version_of(version)?, next, rows.collect()))
     }
@@ -194,17 +195,17 @@ impl SharedTable {
         command.push(self.name);
         command.push(RowVersion((self.random)().max(1)).to_string());
         let replies = self.redis_log.run(&self.sweep, vec![command]).await?;
-        replies.into_iter().try_for_each(|reply| into_result(reply).map(drop))
+        replies.into_iter().try_for_each(|reply| reply.into_result().map(drop))
     }
 }
 
 fn outcome(reply: RedisReply, key: &str) -> Result<PutOutcome, RedisError> {
-    let reply = into_result(reply)?;
+    let reply = reply.into_result()?;
     let parts = reply.array().unwrap_or_default();
     match (parts.first().and_then(RedisReply::str), parts.get(1).and_then(RedisReply::str)) {
         (Some("ok"), _) => Ok(PutOutcome::Done),
         (Some("full"), _) => Ok(PutOutcome::Full),
         (Some("other"), Some(row)) => Ok(PutOutcome::Other(TableRow::parse(key, row))),
-        _ => Err(RedisError::corrupt("the table change script gave an unexpected answer")),
+        _ => Err(corrupt("the table change script gave an unexpected answer")),
     }
 }

@@ -2,10 +2,8 @@ mod appends;
 mod clocks;
 mod damage;
 mod epochs;
-mod live_events;
 mod losses;
 mod outages;
-pub(super) mod process;
 mod relay;
 mod replication;
 mod slow_links;
@@ -15,14 +13,13 @@ mod tables;
 use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
+use tidings_redis::{PubsubConnection, PubsubEvent, PubsubTarget, RedisError, RedisUrl};
 use tidings_sync::Histogram;
+use tidings_testkit::RedisServer;
 
-use self::process::Process;
 use super::{
     append_call::{Append, AppendError, AppendOutcome, AppendRefusal, Appended, LastSeen, NewEvent},
     epochs::{BeginOutcome, NewEpoch, RedisEpoch},
-    error::RedisError,
-    pubsub::{PubsubConnection, PubsubEvent},
     shared_table::{
         ConditionalPut, PutOutcome,
         replica::TableChange,
@@ -30,20 +27,17 @@ use super::{
     },
     *,
 };
-use crate::{
-    config::Secret,
-    log::{
-        checkpoint::LostChannels,
-        entry::{Idempotency, NewEntry},
-        replica::ReplicatedEntry,
-    },
+use crate::log::{
+    checkpoint::LostChannels,
+    entry::{Idempotency, NewEntry},
+    replica::ReplicatedEntry,
 };
 
 const EPOCH: Epoch = Epoch(7);
 
-pub(super) fn options(redis: &Process) -> RedisLogOptions {
+pub(super) fn options(redis: &RedisServer) -> RedisLogOptions {
     RedisLogOptions {
-        url: Secret::new(redis.url()),
+        url: RedisUrl::new(redis.url()),
         tls_files: TlsFiles::default(),
         prefix: "test".into(),
         deadline: Duration::from_secs(20),
@@ -54,12 +48,12 @@ pub(super) fn options(redis: &Process) -> RedisLogOptions {
     }
 }
 
-fn redis_log(redis: &Process) -> RedisLog {
+fn redis_log(redis: &RedisServer) -> RedisLog {
     RedisLog::new(&options(redis)).unwrap()
 }
 
 /// Client of a log that has begun.
-pub(super) async fn begun(redis: &Process) -> RedisLog {
+pub(super) async fn begun(redis: &RedisServer) -> RedisLog {
     let redis_log = redis_log(redis);
     assert!(matches!(redis_log.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
     redis_log

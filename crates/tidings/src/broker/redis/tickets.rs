@@ -2,9 +2,10 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use tidings_redis::RedisError;
 use tracing::warn;
 
-use super::{commands::RedisLog, error::RedisError};
+use super::commands::RedisLog;
 use crate::{
     auth::TicketStore,
     error::{Code, Error},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::{commands::RedisLog, error::RedisError, node_messages::LiveEvent};
+use super::{commands::RedisLog, error::publish_error, node_messages::LiveEvent};
 use crate::{broker::api::PublishOutcome, error::Error};
 
 /// Publishes that may wait for a round trip.
@@ -77,7 +77,7 @@ impl TransientPublisher {
                 }
                 stored.insert(place.min(stored.len()), PublishOutcome::NotStored);
             }
-            let _ = answer.send(failed.map_or(Ok(stored), |fault: RedisError| Err(fault.into_error())));
+            let _ = answer.send(failed.map_or(Ok(stored), |fault| Err(publish_error(fault))));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    commands::RedisLog, error::RedisError, shared_table::replica::TableReplica, sync_state::SyncState,
-};
+use tidings_redis::RedisError;
+
+use super::{commands::RedisLog, shared_table::replica::TableReplica, sync_state::SyncState};
 use crate::log::Log;
 
 /// Pause between two trims.

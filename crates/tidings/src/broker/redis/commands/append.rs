@@ -1,10 +1,10 @@
 //! Appends of publishes and of captured messages.
 
+use tidings_redis::{RedisCommand, RedisError};
+
 use super::{RedisLog, first};
-use crate::broker::redis::{
-    append_call::{self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen},
-    error::RedisError,
-    resp::RedisCommand,
+use crate::broker::redis::append_call::{
+    self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen,
 };
 
 impl RedisLog {
@@ -58,7 +58,7 @@ impl RedisLog {
         };
         let mut commands = vec![call.command(batch)];
         if self.replicas_min > 0 {
-            let wait_ms = (self.pool.connector.deadline().as_millis() / 2).max(1);
+            let wait_ms = (self.pool.connector().deadline().as_millis() / 2).max(1);
             let wait = RedisCommand::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
             commands.push(wait);
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tidings_redis::RedisError;
+
 use super::RedisLog;
-use crate::broker::redis::{error::RedisError, keys::RedisKeys, node_messages::NodeMessage};
+use crate::broker::redis::{error::corrupt, keys::RedisKeys, node_messages::NodeMessage};
 
 impl RedisLog {
     /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
@@ -22,7 +24,7 @@ impl RedisLog {
         marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
         let reply = self.run_one(&self.acquire_lease, command).await?;
         let Some([mine, place]) = reply.array() else {
-            return Err(RedisError::corrupt("the lease script gave an unexpected answer"));
+            return Err(corrupt("the lease script gave an unexpected answer"));
         };
         Ok((mine.number() == Some(1), place.str().unwrap_or_default().to_owned()))
     }

@@ -1,13 +1,10 @@
 //! Transient events and other node messages over Pub/Sub.
 
 use tidings_protocol::ChannelName;
+use tidings_redis::{RedisCommand, RedisError};
 
 use super::RedisLog;
-use crate::broker::redis::{
-    error::{RedisError, into_result},
-    node_messages::{LiveEvent, NodeMessage},
-    resp::RedisCommand,
-};
+use crate::broker::redis::node_messages::{LiveEvent, NodeMessage};
 
 impl RedisLog {
     /// Publishes transient events to every node, in their order and in one round trip; mirrored events also to other programs.
@@ -38,7 +35,7 @@ impl RedisLog {
         let preparations = usize::from(needs_script);
         let replies = self.pool.request(&commands, preparations).await?.into_iter().skip(preparations);
         let outcomes = replies.zip(&mirrored).map(|(reply, channels)| {
-            let reply = into_result(reply)?;
+            let reply = reply.into_result()?;
             if !channels.is_empty() {
                 self.mirror.note_reply(reply.array().unwrap_or_default().first());
             }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use tidings_redis::PubsubTarget;
+
 use super::subscriptions::{Substitutes, captured_substitutes};
-use crate::{broker::redis::pubsub::target::PubsubTarget, config::RedisSettings};
+use crate::config::RedisSettings;
 
 /// Targets that capture needs, and their state on this connection.
 pub(super) struct CaptureSubscriptions {

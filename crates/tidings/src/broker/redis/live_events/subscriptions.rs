@@ -4,11 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_protocol::{Pattern, Subscription};
+use tidings_redis::PubsubTarget;
 
-use crate::{
-    broker::{api::InterestChange, redis::pubsub::target::PubsubTarget},
-    config::RedisSettings,
-};
+use crate::{broker::api::InterestChange, config::RedisSettings};
 
 /// Globs of one node. Redis compares each published message with all globs of all its clients.
 const GLOBS_MAX: usize = 256;

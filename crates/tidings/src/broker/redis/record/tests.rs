@@ -57,7 +57,8 @@ fn a_field_that_does_not_parse_names_the_offset() {
         let fields: Vec<_> =
             WHOLE.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
         let fault = decode(&entry("42-0", &fields)).expect_err(name);
-        assert!(matches!(fault, RedisError::Corrupt { offset: Some(42), .. }), "{name}={value:?}: {fault}");
+        let is_named = fault.to_string().starts_with("event 42 in redis cannot be read: ");
+        assert!(is_named, "{name}={value:?}: {fault}");
     }
 }
 
@@ -75,7 +76,7 @@ fn a_field_that_is_missing_or_occurs_twice_is_refused() {
 fn an_id_that_no_hub_gives_is_refused() {
     for id in ["1700000000000-1", "x-0", "7", ""] {
         let fault = decode(&entry(id, WHOLE)).expect_err(id);
-        assert!(matches!(fault, RedisError::Corrupt { offset: None, .. }), "{fault}");
+        assert!(fault.to_string().starts_with("redis holds data that no hub writes: "), "{fault}");
     }
 }
 

@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tidings_protocol::{ChannelName, Epoch};
+use tidings_redis::RedisError;
 
 use crate::{
     broker::redis::{
         append_call::LastSeen,
         commands::{RedisLog, within_silence},
         epochs::{RedisEpoch, RedisHead},
-        error::RedisError,
     },
     log::{Log, checkpoint::LostChannels, entry::Entry, replica::ReplicatedEntry},
 };

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde::Deserialize;
+use tidings_redis::RedisError;
 use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tracing::warn;
@@ -11,10 +12,7 @@ use super::{
     ConditionalPut, PutOutcome, SharedTable,
     row::{RowVersion, TableRow},
 };
-use crate::{
-    broker::redis::{error::RedisError, sync_state::SyncState},
-    lock,
-};
+use crate::{broker::redis::sync_state::SyncState, lock};
 
 /// Messages that wait. If there are more, the whole table is read again.
 const MESSAGES_MAX: usize = 1000;

@@ -1,6 +1,8 @@
 //! Rows of a shared table, and versions of rows and tables, as Redis holds them.
 
-use crate::broker::redis::{error::RedisError, record::hex, resp::RedisReply};
+use tidings_redis::{RedisError, RedisReply};
+
+use crate::broker::redis::{error::corrupt, record::hex};
 
 /// Version of a row or of a table: a random number, so that two states never share one.
 ///
@@ -50,13 +52,13 @@ pub(super) fn version_of(reply: &RedisReply) -> Result<RowVersion, RedisError> {
         RedisReply::Nil => Ok(RowVersion(0)),
         reply => {
             let version = reply.str().and_then(RowVersion::parse);
-            version.ok_or_else(|| RedisError::corrupt("the version of a table cannot be read"))
+            version.ok_or_else(|| corrupt("the version of a table cannot be read"))
         }
     }
 }
 
 /// Returns the names and values of a hash. Values that are not UTF-8 come from other programs and are skipped.
 pub(super) fn pairs(reply: &RedisReply) -> Result<impl Iterator<Item = (&str, &str)>, RedisError> {
-    let texts = reply.array().ok_or_else(|| RedisError::corrupt("a shared table is no hash"))?;
+    let texts = reply.array().ok_or_else(|| corrupt("a shared table is no hash"))?;
     Ok(texts.chunks(2).filter_map(|pair| Some((pair.first()?.str()?, pair.get(1)?.str()?))))
 }

@@ -1,9 +1,8 @@
 use super::*;
-use crate::broker::redis::resp::RedisReply;
 
 #[tokio::test]
 async fn events_take_offsets_without_holes() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let batch = [publish([event("a", 11), event("b", 12)]), publish([event("c", 13)])];
     let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
@@ -23,7 +22,7 @@ async fn events_take_offsets_without_holes() {
 
 #[tokio::test]
 async fn a_retry_with_a_key_lands_once() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let first = publish([keyed("a", 11, "ann", "k1"), event("b", 12)]);
     let outcomes = redis_log.append(&[first.clone(), first], NOTHING_SEEN).await.unwrap();
@@ -41,7 +40,7 @@ async fn a_retry_with_a_key_lands_once() {
 
 #[tokio::test]
 async fn a_conflict_refuses_its_publish_alone() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let batch = [
         publish([keyed("a", 11, "ann", "k1")]),
@@ -62,7 +61,7 @@ async fn a_conflict_refuses_its_publish_alone() {
 
 #[tokio::test]
 async fn keys_of_two_publishers_never_meet() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let batch = [publish([keyed("a", 11, "a", "b:c")]), publish([keyed("b", 12, "a:b", "c")])];
     let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
@@ -74,16 +73,16 @@ async fn keys_of_two_publishers_never_meet() {
 
 #[tokio::test]
 async fn a_key_is_known_for_its_window_only() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     redis_log.append(&[publish([keyed("a", 11, "ann", "k1")])], NOTHING_SEEN).await.unwrap();
-    let RedisReply::Number(left) = redis.ask("PTTL {test}:key:ann:k1").await else { panic!("no number") };
+    let left = redis.execute("PTTL {test}:key:ann:k1").integer();
     assert!((1..=60_000).contains(&left), "{left} ms");
 }
 
 #[tokio::test]
 async fn a_batch_at_its_bounds_is_appended() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let small: Vec<_> = (0..1000).map(|number| keyed("a", number + 1, "ann", &number.to_string())).collect();
     let large = "x".repeat(256 << 10);
@@ -96,7 +95,7 @@ async fn a_batch_at_its_bounds_is_appended() {
 
 #[tokio::test]
 async fn every_field_of_an_entry_comes_back() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let mut event = event("line\r\nline \u{0} \u{1f409}", 11);
     event.entry.channels = ["a.b", "user:1"].map(|name| ChannelName::parse(name).unwrap()).into();
@@ -113,12 +112,12 @@ async fn every_field_of_an_entry_comes_back() {
 
 #[tokio::test]
 async fn an_appender_of_an_old_epoch_is_refused() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await.unwrap();
     let refused = redis_log.append(&[publish([event("a", 11)])], NOTHING_SEEN).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: Some(Epoch(8)) })));
-    redis.tell("FLUSHALL").await;
+    redis.execute("FLUSHALL");
     let refused = redis_log.append(&[publish([event("a", 11)])], NOTHING_SEEN).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     assert_eq!(redis_log.head().await.unwrap().offset, 0);
@@ -126,12 +125,12 @@ async fn an_appender_of_an_old_epoch_is_refused() {
 
 #[tokio::test]
 async fn an_appender_that_saw_what_was_rolled_back_is_refused() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a", "b"]).await;
-    redis.tell("SAVE").await;
+    redis.execute("SAVE");
     fill(&redis_log, &["c"]).await;
-    redis.tell("DEBUG RELOAD NOSAVE").await;
+    redis.execute("DEBUG RELOAD NOSAVE");
     assert_eq!(redis_log.head().await.unwrap().offset, 2);
     let refused = Err(AppendError::Refused(AppendRefusal::Diverged { head: 2 }));
     assert_eq!(redis_log.append(&[publish([event("d", 14)])], seen(3, 3)).await, refused);
@@ -149,36 +148,36 @@ async fn an_appender_that_saw_what_was_rolled_back_is_refused() {
 
 #[tokio::test]
 async fn a_witness_below_what_was_trimmed_is_taken() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a", "b", "c"]).await;
-    redis.tell("XTRIM {test}:log MINID = 3-0").await;
+    redis.execute("XTRIM {test}:log MINID = 3-0");
     redis_log.append(&[publish([event("d", 14)])], seen(1, 77)).await.unwrap();
-    redis.tell("XDEL {test}:log 3-0").await;
-    redis.tell("XADD {test}:log 5-0 m 00000005").await;
-    redis.tell("HSET {test}:meta head 5 tag 00000005").await;
-    redis.tell("XDEL {test}:log 4-0").await;
-    redis.tell("XADD {test}:log 7-0 m 00000007").await;
-    redis.tell("HSET {test}:meta head 7 tag 00000007").await;
+    redis.execute("XDEL {test}:log 3-0");
+    redis.execute("XADD {test}:log 5-0 m 00000005");
+    redis.execute("HSET {test}:meta head 5 tag 00000005");
+    redis.execute("XDEL {test}:log 4-0");
+    redis.execute("XADD {test}:log 7-0 m 00000007");
+    redis.execute("HSET {test}:meta head 7 tag 00000007");
     let refused = redis_log.append(&[publish([event("x", 15)])], seen(6, 6)).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::Diverged { head: 7 })));
 }
 
 #[tokio::test]
 async fn a_server_that_forgot_the_script_is_told_it_again() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
-    redis.tell("SCRIPT FLUSH").await;
+    redis.execute("SCRIPT FLUSH");
     fill(&redis_log, &["b"]).await;
     assert_eq!(texts(&redis_log.range(1, 10).await.unwrap()), ["a", "b"]);
 }
 
 #[tokio::test]
 async fn a_foreign_value_at_an_idempotency_key_is_replaced() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
-    redis.tell("LPUSH {test}:key:ann:k1 x").await;
+    redis.execute("LPUSH {test}:key:ann:k1 x");
     let batch = [publish([event("a", 11)]), publish([keyed("b", 12, "ann", "k1")])];
     let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
     assert_eq!(

@@ -30,7 +30,7 @@ fn trimmer(node: &Replicator) -> Trimmer {
 
 #[tokio::test]
 async fn node_with_a_wrong_clock_trims_nothing_by_age() {
-    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    let redis = RedisServer::options().arguments(["--stream-node-max-entries", "1"]).start();
     for hours in [25, -25] {
         let ahead = node_in(&redis, clock(hours * HOUR as i64)).await;
         let right = node_in(&redis, clock(0)).await;
@@ -52,7 +52,7 @@ async fn node_with_a_wrong_clock_trims_nothing_by_age() {
 
 #[tokio::test]
 async fn node_stamps_and_expires_by_the_clock_of_redis() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (behind, right) = (node_in(&redis, clock(-120_000)).await, node_in(&redis, clock(0)).await);
     assert!(behind.log.now().abs_diff(right.log.now()) < 30_000);
     // Clocks that differ by less than the duration of an answer are not adjusted: time does not jump.
@@ -64,7 +64,7 @@ async fn node_stamps_and_expires_by_the_clock_of_redis() {
 
 #[tokio::test]
 async fn clock_that_was_set_right_is_gone_by_again() {
-    let redis = Process::start_with(&["--stream-node-max-entries", "1"]);
+    let redis = RedisServer::options().arguments(["--stream-node-max-entries", "1"]).start();
     let environment = clock(-25 * HOUR as i64);
     let one = node_in(&redis, environment.clone()).await;
     assert!(!one.sync_state.is_in_time());

@@ -20,13 +20,13 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
         "HDEL {test}:meta replid",
     ];
     for part in parts {
-        let redis = Process::start();
+        let redis = RedisServer::start();
         let nodes = [node(&redis).await, node(&redis).await];
         append(&nodes[0], "lost", 1).await;
         for one in &nodes {
             one.reconcile().await.unwrap();
         }
-        redis.tell(part).await;
+        redis.execute(part);
         let late = node(&redis).await;
         for one in nodes.iter().chain([&late]) {
             one.reconcile().await.unwrap();
@@ -43,10 +43,10 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
 
 #[tokio::test]
 async fn log_without_its_epochs_takes_nothing() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
-    redis.tell("DEL {test}:epochs").await;
+    redis.execute("DEL {test}:epochs");
     let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     // The log does not begin as if it were the first.
@@ -58,7 +58,7 @@ async fn log_without_its_epochs_takes_nothing() {
 
 #[tokio::test]
 async fn log_that_is_whole_does_not_begin_anew() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
     assert_eq!(
@@ -70,11 +70,11 @@ async fn log_that_is_whole_does_not_begin_anew() {
 
 #[tokio::test]
 async fn retry_of_an_event_that_is_gone_with_its_log_is_stored() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let retried = |tag| [publish([keyed("a", tag, "ann", "k1")])];
     redis_log.append(&retried(11), NOTHING_SEEN).await.unwrap();
-    redis.tell("DEL {test}:epochs").await;
+    redis.execute("DEL {test}:epochs");
     assert!(matches!(redis_log.begin_anew(new_epoch(Epoch(8)), None).await, Ok(BeginOutcome::Now(_))));
     let nothing_seen = LastSeen { epoch: Epoch(8), ..NOTHING_SEEN };
     let outcomes = redis_log.append(&retried(12), nothing_seen).await.unwrap();
@@ -85,13 +85,13 @@ async fn retry_of_an_event_that_is_gone_with_its_log_is_stored() {
 
 #[tokio::test]
 async fn log_whose_entries_are_gone_goes_on_at_its_head() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let old = node(&redis).await;
     for tag in [1, 2] {
         append(&old, "here", tag).await;
     }
     old.reconcile().await.unwrap();
-    redis.tell("DEL {test}:log").await;
+    redis.execute("DEL {test}:log");
     let late = node(&redis).await;
     for one in [&old, &late] {
         one.reconcile().await.unwrap();
@@ -107,7 +107,7 @@ async fn log_whose_entries_are_gone_goes_on_at_its_head() {
 }
 
 /// A table with one row, and a replica that has read it.
-async fn table(redis: &Process) -> (SharedTable, TableReplica, RedisLog) {
+async fn table(redis: &RedisServer) -> (SharedTable, TableReplica, RedisLog) {
     let table = || SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random);
     let redis_log = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
@@ -132,9 +132,9 @@ async fn change(replica: &TableReplica) -> Option<TableChange> {
 
 #[tokio::test]
 async fn rows_that_are_gone_alone_are_missed() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (table, replica, redis_log) = table(&redis).await;
-    redis.tell("DEL {test}:state:people").await;
+    redis.execute("DEL {test}:state:people");
     reconcile(&replica, &redis_log).await;
     assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
     reconcile(&replica, &redis_log).await;
@@ -147,22 +147,22 @@ async fn rows_that_are_gone_alone_are_missed() {
 
 #[tokio::test]
 async fn rows_are_missed_also_where_their_version_went_before_them() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (table, replica, redis_log) = table(&redis).await;
-    redis.tell("DEL {test}:state").await;
+    redis.execute("DEL {test}:state");
     table.sweep(1_000).await.unwrap();
     reconcile(&replica, &redis_log).await;
     assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
-    redis.tell("DEL {test}:state:people").await;
+    redis.execute("DEL {test}:state:people");
     reconcile(&replica, &redis_log).await;
     assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
 }
 
 #[tokio::test]
 async fn rows_whose_ends_are_gone_end_all_the_same() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (table, ..) = table(&redis).await;
-    redis.tell("DEL {test}:state:people:ends").await;
+    redis.execute("DEL {test}:state:people:ends");
     table.sweep(1_999).await.unwrap();
     assert_eq!(table.all().await.unwrap().1.len(), 1);
     table.sweep(2_000).await.unwrap();

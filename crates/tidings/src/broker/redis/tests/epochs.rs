@@ -7,7 +7,7 @@ fn row(epoch: Epoch, begins_after: u64) -> EpochRow {
 
 #[tokio::test]
 async fn of_two_that_begin_the_log_one_does() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (one, other) = (redis_log(&redis), redis_log(&redis));
     assert_eq!(one.head().await.unwrap().newest(), None);
     let begun = RedisEpoch { row: row(EPOCH, 0), of: None };
@@ -20,17 +20,17 @@ async fn of_two_that_begin_the_log_one_does() {
 
 #[tokio::test]
 async fn a_log_without_its_meta_is_not_begun_again() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
-    redis.tell("DEL {test}:meta").await;
+    redis.execute("DEL {test}:meta");
     assert_eq!(redis_log.begin(new_epoch(Epoch(8))).await, Ok(BeginOutcome::Other { newest: None }));
     assert!(redis_log.head().await.unwrap().lacks.is_some());
 }
 
 #[tokio::test]
 async fn an_epoch_begins_at_the_head_for_one_who_knows_the_newest() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a", "b"]).await;
     let new = NewEpoch { replid: "r2".into(), ..new_epoch(Epoch(u64::MAX)) };
@@ -46,7 +46,7 @@ async fn an_epoch_begins_at_the_head_for_one_who_knows_the_newest() {
 
 #[tokio::test]
 async fn a_loss_is_told_once() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     fill(&redis_log, &["a"]).await;
     let channels = vec!["a.b".into(), "c".into()];
@@ -68,10 +68,10 @@ async fn a_loss_is_told_once() {
 
 #[tokio::test]
 async fn offsets_above_those_that_a_short_number_holds_are_exact() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let redis_log = begun(&redis).await;
     let head = 1 << 52;
-    redis.tell(&format!("HSET {{test}}:meta head {head} tag 00000001")).await;
+    redis.execute(&format!("HSET {{test}}:meta head {head} tag 00000001"));
     let outcomes = redis_log.append(&[publish([keyed("a", 2, "ann", "k")])], NOTHING_SEEN).await.unwrap();
     assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, 2)])]);
     let outcomes = redis_log.append(&[publish([keyed("a", 3, "ann", "k")])], NOTHING_SEEN).await.unwrap();
@@ -84,18 +84,18 @@ async fn offsets_above_those_that_a_short_number_holds_are_exact() {
 
 #[tokio::test]
 async fn another_servers_data_shows_by_its_replication_id() {
-    let (one, other) = (Process::start(), Process::start());
+    let (one, other) = (RedisServer::start(), RedisServer::start());
     let redis_log = begun(&one).await;
     fill(&redis_log, &["a"]).await;
     let before = redis_log.head().await.unwrap();
-    one.follow(&other).await;
+    one.replicate(&other);
     let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
     // The replica is empty and read-only.
     assert!(
         matches!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None }))),
         "{refused:?}"
     );
-    one.tell("REPLICAOF NO ONE").await;
+    one.execute("REPLICAOF NO ONE");
     let after = redis_log.head().await.unwrap();
     assert_ne!(before.replid, after.replid);
     assert_eq!((after.offset, after.newest()), (0, None));

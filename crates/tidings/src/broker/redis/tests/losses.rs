@@ -36,12 +36,12 @@ impl DeliverySink for IgnoredSink {
 }
 
 /// A node that has reconciled.
-pub(super) async fn node(redis: &Process) -> Replicator {
+pub(super) async fn node(redis: &RedisServer) -> Replicator {
     node_in(redis, TestWorld::new(1)).await
 }
 
 /// A node with a clock of its own.
-pub(super) async fn node_in(redis: &Process, environment: Arc<TestWorld>) -> Replicator {
+pub(super) async fn node_in(redis: &RedisServer, environment: Arc<TestWorld>) -> Replicator {
     let replicator = replicator(redis_log(redis), environment);
     replicator.reconcile().await.unwrap();
     replicator
@@ -83,13 +83,13 @@ fn news() -> LostChannels {
 
 #[tokio::test]
 async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let nodes = [node(&redis).await, node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "text", tag).await;
         one.reconcile().await.unwrap();
     }
-    redis.tell("FLUSHALL").await;
+    redis.execute("FLUSHALL");
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
@@ -105,15 +105,15 @@ async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
 
 #[tokio::test]
 async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let nodes = [node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "text", tag).await;
         one.reconcile().await.unwrap();
     }
     // Redis is now like a replica that never had the events.
-    redis.tell("DEL {test}:log").await;
-    redis.tell("HSET {test}:meta head 0 tag 00000000").await;
+    redis.execute("DEL {test}:log");
+    redis.execute("HSET {test}:meta head 0 tag 00000000");
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
@@ -122,20 +122,20 @@ async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
 
 #[tokio::test]
 async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_has() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let nodes = [node(&redis).await, node(&redis).await];
     for (tag, one) in (1..).zip(&nodes) {
         append(one, "flushed", tag).await;
         one.reconcile().await.unwrap();
     }
-    redis.tell("FLUSHALL").await;
+    redis.execute("FLUSHALL");
     for one in &nodes {
         one.reconcile().await.unwrap();
     }
     append(&nodes[0], "kept", 3).await;
-    redis.tell("SAVE").await;
+    redis.execute("SAVE");
     // The primary gets an epoch that its disconnected replica never gets.
-    redis.tell("DEBUG CHANGE-REPL-ID").await;
+    redis.execute("DEBUG CHANGE-REPL-ID");
     for (tag, one) in (4..).zip(&nodes) {
         one.reconcile().await.unwrap();
         append(one, "acknowledged", tag).await;
@@ -145,7 +145,7 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
     }
     let lost = nodes[0].sync_state.seen();
     // Redis is now like the promoted replica.
-    redis.tell("DEBUG RELOAD NOSAVE").await;
+    redis.execute("DEBUG RELOAD NOSAVE");
     for one in &nodes {
         one.reconcile().await.unwrap();
         assert_eq!(one.log.head().offset, 1);
@@ -161,7 +161,7 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
 
 #[tokio::test]
 async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let one = node(&redis).await;
     append(&one, "kept", 1).await;
     one.reconcile().await.unwrap();
@@ -181,7 +181,7 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
 
 #[tokio::test]
 async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_is_not() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let one = node(&redis).await;
     let first = one.redis_log.head().await.unwrap().newest().unwrap().row.epoch();
     append(&one, "kept", 1).await;
@@ -202,15 +202,15 @@ async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_
 
 #[tokio::test]
 async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let one = node(&redis).await;
     for tag in [1, 2] {
         append(&one, "text", tag).await;
     }
     one.reconcile().await.unwrap();
     // The same server and connections, with another history: a node without knowledge of the loss continued.
-    redis.tell("DEL {test}:log").await;
-    redis.tell("HSET {test}:meta head 0 tag 00000000").await;
+    redis.execute("DEL {test}:log");
+    redis.execute("HSET {test}:meta head 0 tag 00000000");
     for tag in [1, 22, 23] {
         append(&one, "other", tag).await;
     }
@@ -221,7 +221,7 @@ async fn entries_that_follow_others_than_those_that_are_here_are_not_placed() {
 
 #[tokio::test]
 async fn node_that_answered_a_repeat_knows_of_the_event() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let nodes = [node(&redis).await, node(&redis).await];
     for one in &nodes {
         let (sync_state, metrics) = (one.sync_state.clone(), one.metrics.clone());

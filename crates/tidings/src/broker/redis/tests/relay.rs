@@ -6,7 +6,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::Process;
+use super::RedisServer;
 
 /// Ends when it is dropped; its connections end with the runtime of the test.
 pub(super) struct Relay {
@@ -16,7 +16,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// Starts a relay that closes a connection after this many bytes of Redis.
-    pub(super) async fn start(redis: &Process, bytes_max: u64) -> Self {
+    pub(super) async fn start(redis: &RedisServer, bytes_max: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let to = redis.port();

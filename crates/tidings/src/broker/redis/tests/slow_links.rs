@@ -11,7 +11,7 @@ const EVENTS: u32 = 40;
 const ATTEMPTS_MAX: usize = 2 * EVENTS as usize + 20;
 
 /// A log of large events.
-async fn large_log(redis: &Process) -> RedisLog {
+async fn large_log(redis: &RedisServer) -> RedisLog {
     let redis_log = begun(redis).await;
     let now = redis_log.head().await.unwrap().now.unwrap();
     let text = "x".repeat(EVENT_BYTES);
@@ -26,13 +26,13 @@ async fn large_log(redis: &Process) -> RedisLog {
     redis_log
 }
 
-fn link_through(relay: &Relay, redis: &Process) -> RedisLog {
-    RedisLog::new(&RedisLogOptions { url: Secret::new(relay.url()), ..options(redis) }).unwrap()
+fn link_through(relay: &Relay, redis: &RedisServer) -> RedisLog {
+    RedisLog::new(&RedisLogOptions { url: RedisUrl::new(relay.url()), ..options(redis) }).unwrap()
 }
 
 #[tokio::test]
 async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     large_log(&redis).await;
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let node = replicator(link_through(&relay, &redis), TestWorld::new(1));
@@ -47,7 +47,7 @@ async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
 
 #[tokio::test]
 async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     large_log(&redis).await;
     let relay = Relay::start(&redis, CONNECTION_BYTES).await;
     let redis_log = link_through(&relay, &redis);
@@ -67,7 +67,7 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
 #[tokio::test]
 async fn table_of_which_no_connection_brings_all_is_read() {
     const ROWS: usize = 10_000;
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let table = |redis_log| SharedTable::new(Arc::new(redis_log), "people", rand::random);
     let value = "x".repeat(300);
     let row = |number: usize| ConditionalPut {

@@ -5,7 +5,7 @@ use super::{super::shared_table::SharedTable, *};
 /// Current time of the tests, in milliseconds since 1970.
 const NOW: u64 = 1_000_000;
 
-fn table(redis: &Process) -> SharedTable {
+fn table(redis: &RedisServer) -> SharedTable {
     SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random)
 }
 
@@ -33,10 +33,9 @@ struct Node {
 }
 
 impl Node {
-    async fn start(redis: &Process) -> Self {
+    async fn start(redis: &RedisServer) -> Self {
         let redis_log = begun_or_there(redis).await;
-        let mut pubsub = redis_log
-            .pubsub(super::super::pubsub::target::PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
+        let mut pubsub = redis_log.pubsub(PubsubTarget::Name(b"{test}:changes".to_vec()), 1 << 20);
         while pubsub.next().await != PubsubEvent::Ready {}
         Self { redis_log, pubsub, replica: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
@@ -60,7 +59,7 @@ impl Node {
     }
 }
 
-pub(super) async fn begun_or_there(redis: &Process) -> RedisLog {
+pub(super) async fn begun_or_there(redis: &RedisServer) -> RedisLog {
     let redis_log = redis_log(redis);
     let _ = redis_log.begin(new_epoch(EPOCH)).await.unwrap();
     redis_log
@@ -75,7 +74,7 @@ fn all(news: Option<TableChange>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_row_is_put_only_where_what_is_there_is_as_expected() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let table = table(&redis);
     let absent = RowVersion::default();
     let both = [put("a", "one", absent), put("b", "ü\n\"x\"", absent)];
@@ -96,7 +95,7 @@ async fn a_row_is_put_only_where_what_is_there_is_as_expected() {
 
 #[tokio::test]
 async fn of_two_who_put_at_once_one_learns_of_the_other() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let (one, other) = (table(&redis), table(&redis));
     for number in 0..50 {
         let key = number.to_string();
@@ -109,7 +108,7 @@ async fn of_two_who_put_at_once_one_learns_of_the_other() {
 
 #[tokio::test]
 async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let table = table(&redis);
     let until =
         |key: &str, until| ConditionalPut { until: Some(until), ..put(key, "x", RowVersion::default()) };
@@ -129,12 +128,12 @@ async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     // A write deletes expired rows too.
     table.put(&put("next", "x", RowVersion::default()), NOW + 20).await.unwrap();
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "next"]);
-    assert_eq!(redis.ask("ZCARD {test}:state:people:ends").await, resp::RedisReply::Number(0));
+    assert_eq!(redis.execute("ZCARD {test}:state:people:ends").integer(), 0);
 }
 
 #[tokio::test]
 async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let mut table = table(&redis);
     table.rows_max = 2;
     for key in ["a", "b"] {
@@ -147,7 +146,7 @@ async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
 
 #[tokio::test]
 async fn replica_gets_each_change_and_reads_no_row_twice() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let mut node = Node::start(&redis).await;
     assert!(node.replica.health().is_err());
     node.reconcile().await;
@@ -168,7 +167,7 @@ async fn replica_gets_each_change_and_reads_no_row_twice() {
 
 #[tokio::test]
 async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let mut node = Node::start(&redis).await;
     node.reconcile().await;
     all(node.change().await);
@@ -187,7 +186,7 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     table.put(&put("c", "unheard", RowVersion::default()), NOW).await.unwrap();
     node.reconcile().await;
     assert_eq!(all(node.change().await), ["heard", "missed", "unheard"]);
-    redis.tell("FLUSHALL").await;
+    redis.execute("FLUSHALL");
     for key in ["d", "e", "f"] {
         table.put(&put(key, "new", RowVersion::default()), NOW).await.unwrap();
     }
@@ -197,7 +196,7 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
 
 #[tokio::test]
 async fn a_view_that_is_told_too_much_at_once_reads_all() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let mut node = Node::start(&redis).await;
     node.reconcile().await;
     all(node.change().await);
@@ -213,7 +212,7 @@ async fn a_view_that_is_told_too_much_at_once_reads_all() {
 
 #[tokio::test]
 async fn a_view_that_is_not_to_be_trusted_reads_all_though_nothing_has_changed() {
-    let redis = Process::start();
+    let redis = RedisServer::start();
     let node = Node::start(&redis).await;
     node.reconcile().await;
     all(node.change().await);

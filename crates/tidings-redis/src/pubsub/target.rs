@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Channel or glob that a connection subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::broker::redis) enum PubsubTarget {
+pub enum PubsubTarget {
     /// One channel.
     Name(Vec<u8>),
     /// Every channel that matches: `*` stands for any number of bytes, `[…]` for one byte of a set.
@@ -13,7 +13,7 @@ pub(in crate::broker::redis) enum PubsubTarget {
 
 impl PubsubTarget {
     /// Returns the channel or the glob.
-    pub(in crate::broker::redis) fn text(&self) -> &[u8] {
+    pub fn text(&self) -> &[u8] {
         let (Self::Name(text) | Self::Glob(text)) = self;
         text
     }

@@ -5,25 +5,38 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use rustix::{io::Errno, net::RecvFlags};
+use tidings_protocol::Secret;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{
-    error::refused,
+use crate::{
+    endpoint::{self, RedisEndpoint},
+    error::{RedisError, refused},
     resp::{RedisCommand, RedisReply, ReplyDecoder},
-    server::{self, RedisEndpoint},
+    url::RedisHost,
 };
-use crate::config::{RedisHost, Secret};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
 /// Reason why a connection cannot be used any more.
 #[derive(Debug)]
-pub(super) struct ConnectionError(pub(super) String);
+pub(crate) struct ConnectionError(pub(crate) String);
+
+impl ConnectionError {
+    /// Converts to the error of a call that was not sent whole.
+    pub(crate) fn not_applied(self) -> RedisError {
+        RedisError::NotApplied(self.0)
+    }
+
+    /// Converts to the error of a call that was sent.
+    pub(crate) fn outcome_unknown(self) -> RedisError {
+        RedisError::OutcomeUnknown(self.0)
+    }
+}
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +78,7 @@ impl RedisStream for TlsStream<TcpStream> {
 }
 
 /// A connection that is logged in. The caller must not use it again after an error or a dropped call.
-pub(super) struct RedisConnection {
+pub(crate) struct RedisConnection {
     stream: Box<dyn RedisStream>,
     decoder: ReplyDecoder,
     /// Commands that the socket has not taken.
@@ -77,7 +90,7 @@ pub(super) struct RedisConnection {
 
 impl RedisConnection {
     /// Connects to a host and logs in.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         server: &RedisEndpoint,
         host: &RedisHost,
         login: (Option<&str>, Option<&Secret>),
@@ -88,7 +101,7 @@ impl RedisConnection {
         let stream: Box<dyn RedisStream> = match &server.tls {
             None => Box::new(socket),
             Some(config) => {
-                let name = server::name(host)
+                let name = endpoint::name(host)
                     .ok_or_else(|| ConnectionError(format!("no certificate can name redis at {host}")))?;
                 Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?)
             }
@@ -112,12 +125,12 @@ impl RedisConnection {
     }
 
     /// Returns the host of the server.
-    pub(super) fn host(&self) -> &RedisHost {
+    pub(crate) fn host(&self) -> &RedisHost {
         &self.host
     }
 
     /// Sends commands and waits for their replies.
-    pub(super) async fn request(
+    pub(crate) async fn request(
         &mut self,
         commands: &[RedisCommand],
     ) -> Result<Vec<RedisReply>, ConnectionError> {
@@ -126,29 +139,29 @@ impl RedisConnection {
     }
 
     /// Sends commands together. An error means that the last command was not sent whole.
-    pub(super) async fn send(&mut self, commands: &[RedisCommand]) -> Result<(), ConnectionError> {
+    pub(crate) async fn send(&mut self, commands: &[RedisCommand]) -> Result<(), ConnectionError> {
         commands.iter().for_each(|command| self.enqueue(command));
         self.flush().await
     }
 
     /// Appends a command to the unsent ones.
-    pub(super) fn enqueue(&mut self, command: &RedisCommand) {
+    pub(crate) fn enqueue(&mut self, command: &RedisCommand) {
         command.write(&mut self.out);
         self.is_flushed = false;
     }
 
     /// Returns the bytes of commands that the socket has not taken. TLS may hold back further bytes.
-    pub(super) fn unsent_bytes(&self) -> usize {
+    pub(crate) fn unsent_bytes(&self) -> usize {
         self.out.len()
     }
 
     /// Whether bytes wait to be sent.
-    pub(super) fn has_unsent(&self) -> bool {
+    pub(crate) fn has_unsent(&self) -> bool {
         !self.is_flushed
     }
 
     /// Sends the unsent commands. Cancel-safe: the next call continues.
-    pub(super) async fn flush(&mut self) -> Result<(), ConnectionError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), ConnectionError> {
         while !self.out.is_empty() {
             if self.stream.write_buf(&mut self.out).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
@@ -160,7 +173,7 @@ impl RedisConnection {
     }
 
     /// Receives `count` replies.
-    pub(super) async fn receive_all(&mut self, count: usize) -> Result<Vec<RedisReply>, ConnectionError> {
+    pub(crate) async fn receive_all(&mut self, count: usize) -> Result<Vec<RedisReply>, ConnectionError> {
         let mut replies = Vec::with_capacity(count);
         for _ in 0..count {
             replies.push(self.receive().await?);
@@ -169,9 +182,9 @@ impl RedisConnection {
     }
 
     /// Receives the next reply. Cancel-safe: bytes that have arrived are kept.
-    pub(super) async fn receive(&mut self) -> Result<RedisReply, ConnectionError> {
+    pub(crate) async fn receive(&mut self) -> Result<RedisReply, ConnectionError> {
         loop {
-            match self.decoder.next() {
+            match self.decoder.next_reply() {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => self.read().await?,
                 Err(fault) => return Err(ConnectionError(format!("redis sent {}", fault.0))),
@@ -180,7 +193,7 @@ impl RedisConnection {
     }
 
     /// Whether the connection shows no end: the server sent no unexpected bytes and did not close it.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         if !self.decoder.is_empty() || self.read().now_or_never().is_some() {
             return false;
         }
@@ -203,5 +216,11 @@ impl RedisConnection {
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl fmt::Debug for RedisConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConnection").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[cfg(any(test, feature = "faults"))]
+mod cut;

@@ -5,7 +5,7 @@ fn decode(bytes: &[u8], step: usize, text_bytes_max: usize) -> Result<Vec<RedisR
     let mut replies = Vec::new();
     for part in bytes.chunks(step) {
         decoder.buffer().extend_from_slice(part);
-        while let Some(reply) = decoder.next()? {
+        while let Some(reply) = decoder.next_reply()? {
             replies.push(reply);
         }
     }

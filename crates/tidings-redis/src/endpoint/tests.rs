@@ -1,14 +1,17 @@
 use super::*;
 
+fn read(url: &str, files: &TlsFiles) -> Result<RedisEndpoint, EndpointError> {
+    RedisEndpoint::read(&RedisUrl::new(url), files)
+}
+
 #[test]
 fn certificate_has_to_name_what_the_url_names() {
-    let server =
-        RedisEndpoint::parse("rediss://ann:p%40ss@redis.example:7000,[::1]/3", &TlsFiles::default()).unwrap();
+    let server = read("rediss://ann:p%40ss@redis.example:7000,[::1]/3", &TlsFiles::default()).unwrap();
     let names: Vec<_> = server.address.hosts.iter().map(|host| name(host).unwrap()).collect();
     assert_eq!(names[0], ServerName::try_from("redis.example").unwrap());
     assert!(matches!(names[1], ServerName::IpAddress(_)));
     assert!(server.tls.is_some());
-    assert!(RedisEndpoint::parse("redis://a", &TlsFiles::default()).unwrap().tls.is_none());
+    assert!(read("redis://a", &TlsFiles::default()).unwrap().tls.is_none());
 }
 
 #[test]
@@ -22,7 +25,7 @@ fn a_bad_url_is_refused_without_telling_its_password() {
         "redis://secret@host",
         "redis+sentinel://host/s?password=secret",
     ] {
-        let error = RedisEndpoint::parse(url, &TlsFiles::default()).expect_err(url);
+        let error = read(url, &TlsFiles::default()).expect_err(url);
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
@@ -32,10 +35,13 @@ fn a_file_without_authorities_is_refused_by_name() {
     for file in ["Cargo.toml", "no.pem"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let files = TlsFiles { ca: Some(path.clone()), client: None };
-        let error = RedisEndpoint::parse("rediss://host", &files).expect_err(file).to_string();
-        assert!(error.contains("redis.ca_file") && error.contains(file), "{error}");
+        let error = read("rediss://host", &files).expect_err(file);
+        assert!(matches!(&error, EndpointError::File(TlsFile::Ca, fault) if fault.contains(file)), "{error}");
         let files = TlsFiles { ca: None, client: Some((path.clone(), path)) };
-        let error = RedisEndpoint::parse("rediss://host", &files).expect_err(file).to_string();
-        assert!(error.contains("redis.cert_file") && error.contains(file), "{error}");
+        let error = read("rediss://host", &files).expect_err(file);
+        assert!(
+            matches!(&error, EndpointError::File(TlsFile::Certificate, fault) if fault.contains(file)),
+            "{error}"
+        );
     }
 }

@@ -5,8 +5,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::error_reply::ErrorReply;
+
 /// Bytes of one text in a reply; a larger text is skipped as it arrives.
-pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 20;
 /// Elements of one array.
 const ELEMENTS_MAX: usize = 1 << 20;
 /// Arrays within arrays.
@@ -16,22 +18,25 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// One command with its arguments, encoded.
 #[derive(Debug, Clone)]
-pub(super) struct RedisCommand {
+pub struct RedisCommand {
     arguments: usize,
     body: Vec<u8>,
 }
 
 impl RedisCommand {
-    pub(super) fn new(name: &str) -> Self {
+    /// Creates a command without further arguments.
+    pub fn new(name: &str) -> Self {
         Self { arguments: 0, body: Vec::new() }.arg(name)
     }
 
-    pub(super) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+    /// Appends an argument.
+    pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
         self.push(argument);
         self
     }
 
-    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
+    /// Appends an argument.
+    pub fn push(&mut self, argument: impl AsRef<[u8]>) {
         let argument = argument.as_ref();
         self.arguments += 1;
         self.body.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
@@ -39,12 +44,13 @@ impl RedisCommand {
         self.body.extend_from_slice(b"\r\n");
     }
 
-    pub(super) fn push_number(&mut self, number: u64) {
+    /// Appends a number, written in decimal.
+    pub fn push_number(&mut self, number: u64) {
         self.push(number.to_string());
     }
 
     /// Returns the encoded size.
-    pub(super) fn wire_bytes(&self) -> usize {
+    pub(crate) fn wire_bytes(&self) -> usize {
         self.head().len() + self.body.len()
     }
 
@@ -53,11 +59,11 @@ impl RedisCommand {
     }
 
     /// Whether the command has this name.
-    pub(super) fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.body.starts_with(format!("${}\r\n{name}\r\n", name.len()).as_bytes())
     }
 
-    pub(super) fn write(&self, out: &mut BytesMut) {
+    pub(crate) fn write(&self, out: &mut BytesMut) {
         out.extend_from_slice(self.head().as_bytes());
         out.extend_from_slice(&self.body);
     }
@@ -65,42 +71,57 @@ impl RedisCommand {
 
 /// One reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RedisReply {
+pub enum RedisReply {
     /// A simple string.
     Word(Bytes),
     /// An error.
     Error(String),
+    /// An integer.
     Number(i64),
+    /// A bulk string.
     Text(Bytes),
+    /// A null string or a null array.
     Nil,
+    /// An array.
     Array(Vec<RedisReply>),
     /// A text of this many bytes, which was skipped because it is above the limit.
     TooLarge(u64),
 }
 
 impl RedisReply {
-    pub(super) fn text(&self) -> Option<&[u8]> {
+    /// Returns the bytes of a string.
+    pub fn text(&self) -> Option<&[u8]> {
         match self {
             Self::Word(bytes) | Self::Text(bytes) => Some(bytes),
             _ => None,
         }
     }
 
-    pub(super) fn str(&self) -> Option<&str> {
+    /// Returns a string that is UTF-8.
+    pub fn str(&self) -> Option<&str> {
         std::str::from_utf8(self.text()?).ok()
     }
 
     /// Returns a number, also if it is written as text.
-    pub(super) fn number(&self) -> Option<u64> {
+    pub fn number(&self) -> Option<u64> {
         match self {
             Self::Number(number) => u64::try_from(*number).ok(),
             other => other.str()?.parse().ok(),
         }
     }
 
-    pub(super) fn array(&self) -> Option<&[RedisReply]> {
+    /// Returns the elements of an array.
+    pub fn array(&self) -> Option<&[RedisReply]> {
         match self {
             Self::Array(replies) => Some(replies),
+            _ => None,
+        }
+    }
+
+    /// Returns the code of an error, such as `NOSCRIPT`.
+    pub fn error_code(&self) -> Option<&str> {
+        match self {
+            Self::Error(error) => Some(ErrorReply::parse(error).code),
             _ => None,
         }
     }
@@ -108,7 +129,7 @@ impl RedisReply {
 
 /// Incremental decoder of replies: it reads no byte twice.
 #[derive(Debug)]
-pub(super) struct ReplyDecoder {
+pub struct ReplyDecoder {
     buffer: BytesMut,
     /// Incomplete arrays, outermost first, each with the number of its missing elements.
     open: Vec<(Vec<RedisReply>, usize)>,
@@ -119,25 +140,29 @@ pub(super) struct ReplyDecoder {
 
 /// Violation of the protocol.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ProtocolError(pub(super) &'static str);
+pub struct ProtocolError(pub(crate) &'static str);
 
 impl ReplyDecoder {
-    pub(super) fn new(text_bytes_max: usize) -> Self {
+    /// Creates a decoder that skips texts above a size.
+    pub fn new(text_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), open: Vec::new(), text_bytes_max, passing: None }
     }
 
     /// Returns the buffer for arriving bytes.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
     /// Whether every byte that arrived belongs to a returned reply.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.open.is_empty() && self.passing.is_none()
     }
 
     /// Returns the next reply; `None` until more bytes arrive.
-    pub(super) fn next(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
+    ///
+    /// # Errors
+    /// The bytes are no RESP2, or an array is above its limits. The decoder cannot be used any more.
+    pub fn next_reply(&mut self) -> Result<Option<RedisReply>, ProtocolError> {
         while let Some(reply) = self.scalar()? {
             let mut complete = Some(reply);
             while let Some(reply) = complete.take() {

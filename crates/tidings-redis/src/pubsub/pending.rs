@@ -3,29 +3,29 @@
 use std::collections::VecDeque;
 
 use super::target::PubsubTarget;
-use crate::broker::redis::resp::RedisCommand;
+use crate::resp::RedisCommand;
 
 /// Names or globs in one command.
 const TARGETS_PER_COMMAND_MAX: usize = 1000;
 
 /// A command with names only or globs only.
 #[derive(Debug)]
-pub(super) enum PendingCommand {
+pub(crate) enum PendingCommand {
     Subscribe(Vec<PubsubTarget>),
     Unsubscribe(Vec<PubsubTarget>),
     Ping,
 }
 
 impl PendingCommand {
-    pub(super) fn subscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
+    pub(crate) fn subscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
         split(targets).into_iter().map(Self::Subscribe).collect()
     }
 
-    pub(super) fn unsubscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
+    pub(crate) fn unsubscribe(targets: Vec<PubsubTarget>) -> Vec<Self> {
         split(targets).into_iter().map(Self::Unsubscribe).collect()
     }
 
-    pub(super) fn command(&self) -> RedisCommand {
+    pub(crate) fn command(&self) -> RedisCommand {
         let (names, globs, targets) = match self {
             Self::Subscribe(targets) => ("SUBSCRIBE", "PSUBSCRIBE", targets),
             Self::Unsubscribe(targets) => ("UNSUBSCRIBE", "PUNSUBSCRIBE", targets),
@@ -59,19 +59,19 @@ fn split(targets: Vec<PubsubTarget>) -> Vec<Vec<PubsubTarget>> {
 
 /// Commands without all of their replies.
 #[derive(Debug, Default)]
-pub(super) struct PendingCommands {
+pub(crate) struct PendingCommands {
     commands: VecDeque<PendingCommand>,
     /// Number of replies to the first command.
     replies: usize,
 }
 
 impl PendingCommands {
-    pub(super) fn push(&mut self, command: PendingCommand) {
+    pub(crate) fn push(&mut self, command: PendingCommand) {
         self.commands.push_back(command);
     }
 
     /// Notes a reply.
-    pub(super) fn note_reply(&mut self) {
+    pub(crate) fn note_reply(&mut self) {
         self.replies += 1;
         if self.commands.front().is_none_or(|first| self.replies >= first.reply_count()) {
             self.next();
@@ -79,7 +79,7 @@ impl PendingCommands {
     }
 
     /// Takes the command that is answered next.
-    pub(super) fn next(&mut self) -> Option<PendingCommand> {
+    pub(crate) fn next(&mut self) -> Option<PendingCommand> {
         self.replies = 0;
         self.commands.pop_front()
     }

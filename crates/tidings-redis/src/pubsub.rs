@@ -2,9 +2,9 @@
 
 mod glob;
 mod pending;
-pub(super) mod target;
+mod target;
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -12,17 +12,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use self::{
-    pending::{PendingCommand, PendingCommands},
-    target::PubsubTarget,
-};
-use super::{
+use self::pending::{PendingCommand, PendingCommands};
+pub use self::target::PubsubTarget;
+use crate::{
     connection::{ConnectionError, RedisConnection},
     connector::Connector,
-    error::{ErrorReply, refused},
+    error::refused,
+    error_reply::ErrorReply,
     resp::RedisReply,
+    url::RedisHost,
 };
-use crate::config::RedisHost;
 
 /// Silence after which the connection sends `PING`.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -36,23 +35,44 @@ type ConnectionFuture = Pin<Box<dyn Future<Output = Result<RedisConnection, Conn
 
 /// Event of a Pub/Sub connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PubsubEvent {
+pub enum PubsubEvent {
     /// A published message; reported once, also if several targets match.
-    Message { channel: Bytes, payload: Bytes },
+    Message {
+        /// Channel of the message.
+        channel: Bytes,
+        /// Text of the message.
+        payload: Bytes,
+    },
     /// A published message above the size limit.
-    TooLarge { channel: Bytes, bytes: u64 },
+    TooLarge {
+        /// Channel of the message.
+        channel: Bytes,
+        /// Size of the message.
+        bytes: u64,
+    },
     /// Redis confirmed the subscription.
-    Subscribed { target: PubsubTarget },
+    Subscribed {
+        /// Channel or glob.
+        target: PubsubTarget,
+    },
     /// Redis refused the subscription. Each new connection tries, and reports, again.
-    Refused { target: PubsubTarget, reason: String },
+    Refused {
+        /// Channel or glob.
+        target: PubsubTarget,
+        /// Error of Redis.
+        reason: String,
+    },
     /// The connection failed, and no message arrives until [`PubsubEvent::Ready`]. Reported for each failed attempt to connect.
-    Disconnected { reason: String },
+    Disconnected {
+        /// Error of the connection, or of the attempt to connect.
+        reason: String,
+    },
     /// All subscriptions are confirmed or refused. Messages published since [`PubsubEvent::Disconnected`] are lost.
     Ready,
 }
 
 /// One Pub/Sub connection for all targets. It works only while [`PubsubConnection::next`] is awaited.
-pub(crate) struct PubsubConnection {
+pub struct PubsubConnection {
     connector: Arc<Connector>,
     payload_bytes_max: usize,
     /// First subscription of every connection; the connection fails if Redis refuses it.
@@ -62,7 +82,7 @@ pub(crate) struct PubsubConnection {
     /// Targets that Redis refused last. Each goes in its own command, because Redis refuses a command as a whole.
     refused: BTreeSet<PubsubTarget>,
     connection: Option<RedisConnection>,
-    /// Host of the log, where nodes publish.
+    /// Host of the key, where other clients publish.
     found: watch::Receiver<Option<RedisHost>>,
     /// Connection that is being opened; kept across cancelled calls of [`PubsubConnection::next`].
     opening: Option<ConnectionFuture>,
@@ -84,7 +104,7 @@ pub(crate) struct PubsubConnection {
 
 impl PubsubConnection {
     /// Creates a connection that subscribes to `first` before other targets.
-    pub(super) fn new(connector: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
+    pub fn new(connector: Arc<Connector>, first: PubsubTarget, payload_bytes_max: usize) -> Self {
         let now = Instant::now();
         Self {
             found: connector.found(),
@@ -109,7 +129,7 @@ impl PubsubConnection {
 
     /// Adds targets. Each gets [`PubsubEvent::Subscribed`] or [`PubsubEvent::Refused`], from the next connection if there is
     /// none.
-    pub(crate) async fn subscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
+    pub async fn subscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let mut new = Vec::new();
         for target in targets {
             if target != self.first && self.targets.insert(target.clone()) {
@@ -121,14 +141,14 @@ impl PubsubConnection {
     }
 
     /// Subscribes again to refused targets; each is answered as in [`PubsubConnection::subscribe`].
-    pub(crate) async fn resubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
+    pub async fn resubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let refused: Vec<_> = targets.into_iter().filter(|target| self.refused.contains(target)).collect();
         self.enqueue_subscribe(refused);
         self.send_now().await;
     }
 
     /// Removes targets, except the first. A message that is on its way may still arrive.
-    pub(crate) async fn unsubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
+    pub async fn unsubscribe(&mut self, targets: impl IntoIterator<Item = PubsubTarget>) {
         let old: Vec<_> = targets.into_iter().filter(|target| self.targets.remove(target)).collect();
         for target in &old {
             self.refused.remove(target);
@@ -141,7 +161,7 @@ impl PubsubConnection {
     }
 
     /// Returns the next event; connects if needed. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> PubsubEvent {
+    pub async fn next(&mut self) -> PubsubEvent {
         loop {
             if self.connection.is_none() && self.is_up {
                 return self.on_disconnect(ConnectionError(
@@ -236,12 +256,12 @@ impl PubsubConnection {
         }
         let quiet = if self.has_pinged { SILENCE + self.connector.deadline() } else { SILENCE };
         let received = tokio::select! {
-            // Arrived messages first: they were published before the log moved to another host.
+            // Arrived messages first: they were published before the key moved to another host.
             biased;
             received = timeout_at(self.received_at + quiet, connection.receive()) => received,
             _ = self.found.changed() => {
                 if self.found.borrow().as_ref().is_some_and(|found| found != connection.host()) {
-                    return Err(ConnectionError("the log is at another redis now".into()));
+                    return Err(ConnectionError(format!("{} is at another redis now", self.connector.key())));
                 }
                 return Ok(None);
             }
@@ -367,3 +387,12 @@ fn message(channel: Bytes, payload: RedisReply) -> Option<PubsubEvent> {
         _ => None,
     }
 }
+
+impl fmt::Debug for PubsubConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PubsubConnection").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

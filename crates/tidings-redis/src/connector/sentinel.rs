@@ -2,14 +2,12 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    super::{
-        connection::{ConnectionError, RedisConnection},
-        resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
-    },
-    Connector, share,
+use super::{Connector, share};
+use crate::{
+    connection::{ConnectionError, RedisConnection},
+    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
+    url::{RedisHost, RedisSentinel},
 };
-use crate::config::{RedisHost, RedisSentinel};
 
 /// Sentinels that are tried, with those of the URL. Each gets a share of the time to open a connection.
 const SENTINELS_MAX: usize = 16;

@@ -1,6 +1,6 @@
-//! Opens connections to the server that holds the log: the primary, or the cluster node with its slot.
+//! Opens connections to the server that holds a key: the primary, or the cluster node with its slot.
 
-pub(super) mod cluster;
+pub(crate) mod cluster;
 mod sentinel;
 
 use std::{
@@ -14,13 +14,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
+use crate::{
     connection::{ConnectionError, RedisConnection},
-    error::{ErrorReply, refused},
+    endpoint::RedisEndpoint,
+    error::refused,
+    lock,
     resp::{RedisCommand, RedisReply},
-    server::RedisEndpoint,
+    url::RedisHost,
 };
-use crate::{config::RedisHost, lock};
 
 /// How many redirects of cluster nodes one attempt follows.
 const MOVES_MAX: usize = 4;
@@ -29,24 +30,25 @@ const UNABLE: [&str; 3] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 
 /// Opens connections, and counts them.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub struct Connector {
     server: RedisEndpoint,
-    /// Key of the log, whose slot a cluster node has to hold.
-    log: String,
+    /// Key whose slot a cluster node has to hold.
+    key: String,
     deadline: Duration,
     opened: AtomicU64,
-    /// Host of the log when the newest connection was opened.
+    /// Host of the key when the newest connection was opened.
     found: watch::Sender<Option<RedisHost>>,
-    /// Hosts besides those of the URL. In a cluster: its nodes, those with the slot of the log first. With Sentinels: other
+    /// Hosts besides those of the URL. In a cluster: its nodes, those with the slot of the key first. With Sentinels: other
     /// Sentinels, the last successful one first.
     learned: Mutex<Vec<RedisHost>>,
 }
 
 impl Connector {
-    pub(super) fn new(server: RedisEndpoint, log: &str, deadline: Duration) -> Self {
+    /// Creates a connector for the server that holds `key`; `deadline` is the time limit of one call.
+    pub fn new(server: RedisEndpoint, key: impl Into<String>, deadline: Duration) -> Self {
         Self {
             server,
-            log: log.to_owned(),
+            key: key.into(),
             deadline,
             opened: AtomicU64::new(0),
             found: watch::Sender::new(None),
@@ -54,33 +56,38 @@ impl Connector {
         }
     }
 
+    /// Returns the key whose host the connections lead to.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Returns the time limit of one call.
-    pub(super) fn deadline(&self) -> Duration {
+    pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
     /// Returns the deadline of a call that begins now.
-    pub(super) fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         Instant::now() + self.deadline
     }
 
     /// Returns the number of connections opened since the start.
-    pub(super) fn connections_opened(&self) -> u64 {
+    pub fn connections_opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Host of the log, as far as known. The user of a connection to another host has to open a new one.
-    pub(super) fn found(&self) -> watch::Receiver<Option<RedisHost>> {
+    /// Host of the key, as far as known. The user of a connection to another host has to open a new one.
+    pub(crate) fn found(&self) -> watch::Receiver<Option<RedisHost>> {
         self.found.subscribe()
     }
 
-    /// Whether a connection leads to the host of the log.
-    pub(super) fn is_current(&self, connection: &RedisConnection) -> bool {
+    /// Whether a connection leads to the host of the key.
+    pub(crate) fn is_current(&self, connection: &RedisConnection) -> bool {
         self.found.borrow().as_ref() == Some(connection.host())
     }
 
     /// Returns the error for a server that took too long.
-    pub(super) fn deadline_error(&self, what: &str) -> ConnectionError {
+    pub(crate) fn deadline_error(&self, what: &str) -> ConnectionError {
         let place = match &*self.found.borrow() {
             Some(host) => host.to_string(),
             None => self.server.address.to_string(),
@@ -89,7 +96,7 @@ impl Connector {
     }
 
     /// Opens a connection that reads texts of at most `text_bytes_max`.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         due: Instant,
         text_bytes_max: usize,
@@ -110,7 +117,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Returns hosts in the order of attempts: the last host of the log, the hosts of the URL, other nodes of the cluster.
+    /// Returns hosts in the order of attempts: the last host of the key, the hosts of the URL, other nodes of the cluster.
     fn hosts(&self) -> Vec<RedisHost> {
         let nodes = self.learned.lock();
         let found = self.found.borrow();
@@ -139,10 +146,10 @@ impl Connector {
                 Err(_) => faults.push(format!("{host}: it does not answer")),
             }
         }
-        Err(ConnectionError(format!("no redis with the log was found; {}", faults.join("; "))))
+        Err(ConnectionError(format!("no redis with {} was found; {}", self.key, faults.join("; "))))
     }
 
-    /// Connects to a host, and follows its redirects to the host of the log.
+    /// Connects to a host, and follows its redirects to the host of the key.
     async fn open_from(
         &self,
         host: &RedisHost,
@@ -156,12 +163,13 @@ impl Connector {
             }
         }
         Err(ConnectionError(format!(
-            "the nodes of the cluster do not agree on which has the log; the last named {host}"
+            "the nodes of the cluster do not agree on which has {}; the last named {host}",
+            self.key
         )))
     }
 
     /// Opens a connection to the cluster node that an `ASK` redirect named: see [`cluster::asked`].
-    pub(super) async fn open_named(
+    pub(crate) async fn open_named(
         &self,
         host: &RedisHost,
         due: Instant,
@@ -175,7 +183,7 @@ impl Connector {
 
     async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<OpenAttempt, ConnectionError> {
         let mut connection = self.handshake(host, text_bytes_max).await?;
-        if let Some(other) = self.find_log_host(&mut connection).await? {
+        if let Some(other) = self.find_host(&mut connection).await? {
             return Ok(OpenAttempt::Elsewhere(other));
         }
         Ok(OpenAttempt::Here(connection))
@@ -210,13 +218,13 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Asks a server whether it holds the log. Returns the host that it names otherwise.
-    async fn find_log_host(
+    /// Asks a server whether it holds the key. Returns the host that it names otherwise.
+    async fn find_host(
         &self,
         connection: &mut RedisConnection,
     ) -> Result<Option<RedisHost>, ConnectionError> {
         let info = |section| RedisCommand::new("INFO").arg(section);
-        let questions = [RedisCommand::new("EXISTS").arg(&self.log), info("replication"), info("cluster")];
+        let questions = [RedisCommand::new("EXISTS").arg(&self.key), info("replication"), info("cluster")];
         let replies = connection.request(&questions).await?;
         let says = |at: usize, line| replies[at].str().is_some_and(|text| text.lines().any(|it| it == line));
         let is_in_cluster = says(2, "cluster_enabled:1");
@@ -229,8 +237,8 @@ impl Connector {
             return Err(ConnectionError(refused(error)));
         }
         let error = if let RedisReply::Error(error) = &replies[0] { error } else { "" };
-        // Other errors for this key do not rule out that the server holds the log.
-        if UNABLE.contains(&ErrorReply::parse(error).code) {
+        // Other errors for this key do not rule out that the server holds it.
+        if replies[0].error_code().is_some_and(|code| UNABLE.contains(&code)) {
             return Err(ConnectionError(refused(error)));
         }
         let moved_to = cluster::moved(error, connection.host());

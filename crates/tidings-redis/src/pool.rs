@@ -9,26 +9,25 @@ use tokio::{
 };
 
 use crate::{
-    broker::redis::{
-        connection::{ConnectionError, RedisConnection},
-        connector::{Connector, cluster},
-        error::{ErrorReply, RedisError},
-        resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
-    },
-    config::RedisHost,
+    connection::{ConnectionError, RedisConnection},
+    connector::{Connector, cluster},
+    error::RedisError,
     lock,
+    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
+    url::RedisHost,
 };
 
 /// Connections of the pool, so that one batch can be sent while another is answered.
 const CONNECTIONS_MAX: usize = 4;
 /// How often one call may be redirected to another cluster node.
 const MOVES_MAX: usize = 4;
-/// Error codes of a server that cannot serve the log, or not now.
+/// Error codes of a server that cannot serve the key, or not now.
 const ELSEWHERE: &[&str] = &["MOVED", "READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN"];
 
-/// Opens connections as needed.
-pub(super) struct ConnectionPool {
-    pub(super) connector: Arc<Connector>,
+/// Connections of one user, opened as needed.
+#[derive(Debug)]
+pub struct ConnectionPool {
+    connector: Arc<Connector>,
     /// One permit for each connection.
     permits: Semaphore,
     idle: Mutex<IdleConnection>,
@@ -36,16 +35,17 @@ pub(super) struct ConnectionPool {
 }
 
 /// Idle connections.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct IdleConnection {
-    /// Connections to the server with the log; at most [`CONNECTIONS_MAX`].
+    /// Connections to the server with the key; at most [`CONNECTIONS_MAX`].
     here: Vec<RedisConnection>,
-    /// Connection to the cluster node that the slot of the log is moved to, if a call went there.
+    /// Connection to the cluster node that the slot of the key is moved to, if a call went there.
     named: Option<RedisConnection>,
 }
 
 impl ConnectionPool {
-    pub(super) fn new(connector: Arc<Connector>, round_trips: Histogram) -> Self {
+    /// Creates an empty pool. `round_trips` gets the duration of each call that was sent.
+    pub fn new(connector: Arc<Connector>, round_trips: Histogram) -> Self {
         Self {
             connector,
             permits: Semaphore::new(CONNECTIONS_MAX),
@@ -54,7 +54,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Sends commands and waits for their replies. An error reply is a reply. If another cluster node has the log, all commands
+    /// Sends commands and waits for their replies. An error reply is a reply. If another cluster node has the key, all commands
     /// are sent there; so only one of them names keys, or they are one transaction, or each may run twice.
     ///
     /// The first `preparations` commands change no data.
@@ -62,7 +62,7 @@ impl ConnectionPool {
     /// # Errors
     /// [`RedisError::NotApplied`] if the connection failed before it had sent the whole command after the preparations;
     /// [`RedisError::OutcomeUnknown`] if it failed later.
-    pub(super) async fn request(
+    pub async fn request(
         &self,
         commands: &[RedisCommand],
         preparations: usize,
@@ -70,7 +70,7 @@ impl ConnectionPool {
         let due = self.connector.due();
         let permit = timeout_at(due, self.permits.acquire()).await;
         let _permit = permit
-            .map_err(|_| not_applied(&self.connector.deadline_error("had no free connection")))?
+            .map_err(|_| self.connector.deadline_error("had no free connection").not_applied())?
             .expect("the semaphore is never closed");
         let mut moves = 0;
         loop {
@@ -92,7 +92,7 @@ impl ConnectionPool {
     ) -> Result<Vec<RedisReply>, RedisError> {
         let connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => self.connector.open(due, TEXT_BYTES_MAX).await.map_err(|broken| not_applied(&broken))?,
+            None => self.connector.open(due, TEXT_BYTES_MAX).await.map_err(ConnectionError::not_applied)?,
         };
         let host = connection.host().clone();
         let answered = self.exchange(connection, commands, preparations, due).await;
@@ -114,7 +114,7 @@ impl ConnectionPool {
     ) -> Result<Vec<RedisReply>, RedisError> {
         let here = &mut self.idle.lock().here;
         match answered {
-            // Another server may have the log now; the next connection leads there.
+            // Another server may have the key now; the next connection leads there.
             Ok((replies, _)) if replies.iter().any(|reply| has_code(reply, ELSEWHERE)) => {
                 here.clear();
                 Ok(replies)
@@ -146,7 +146,7 @@ impl ConnectionPool {
             Some(kept) => kept,
             None => {
                 let opened = self.connector.open_named(host, due, TEXT_BYTES_MAX).await;
-                opened.map_err(|broken| not_applied(&broken))?
+                opened.map_err(ConnectionError::not_applied)?
             }
         };
         let sent = cluster::asking(commands);
@@ -173,25 +173,36 @@ impl ConnectionPool {
             // The failure proves that the last command was not sent whole.
             let behind: usize = commands.iter().skip(preparations + 1).map(RedisCommand::wire_bytes).sum();
             let may_be_done = behind > 0 && connection.unsent_bytes() <= behind;
-            return Err(if may_be_done {
-                RedisError::OutcomeUnknown(broken.to_string())
-            } else {
-                not_applied(&broken)
-            });
+            return Err(if may_be_done { broken.outcome_unknown() } else { broken.not_applied() });
         }
         let answered = timeout_at(due, connection.receive_all(commands.len())).await;
         self.round_trips.observe(begun.elapsed());
         let answered = answered.unwrap_or_else(|_| Err(self.connector.deadline_error("did not answer")));
-        let replies = answered.map_err(|broken| RedisError::OutcomeUnknown(broken.to_string()))?;
+        let replies = answered.map_err(ConnectionError::outcome_unknown)?;
         Ok((replies, connection))
     }
 
+    /// Returns the connector that opens the connections.
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
     /// Closes idle connections: they may be broken without a visible error.
-    pub(super) fn drop_idle(&self) {
+    pub fn drop_idle(&self) {
         self.idle.lock().here.clear();
     }
 
-    /// Returns an idle connection to the server with the log that shows no end; closes the others.
+    /// Replaces the idle connections by one that fails after the next call has sent this many bytes.
+    #[cfg(any(test, feature = "faults"))]
+    #[doc(hidden)]
+    pub async fn cut_next_call_after(&self, bytes: usize) -> Result<(), RedisError> {
+        let opened = self.connector.open(self.connector.due(), TEXT_BYTES_MAX).await;
+        let connection = opened.map_err(ConnectionError::not_applied)?;
+        self.idle.lock().here = vec![connection.cut_after(bytes)];
+        Ok(())
+    }
+
+    /// Returns an idle connection to the server with the key that shows no end; closes the others.
     fn idle_connection(&self) -> Option<RedisConnection> {
         let here = &mut self.idle.lock().here;
         while let Some(mut connection) = here.pop() {
@@ -209,11 +220,7 @@ fn if_quiet(mut connection: RedisConnection) -> Option<RedisConnection> {
 }
 
 fn has_code(reply: &RedisReply, words: &[&str]) -> bool {
-    matches!(reply, RedisReply::Error(error) if words.contains(&ErrorReply::parse(error).code))
-}
-
-fn not_applied(broken: &ConnectionError) -> RedisError {
-    RedisError::NotApplied(broken.to_string())
+    reply.error_code().is_some_and(|code| words.contains(&code))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Redirects and topology of a Redis cluster.
 
-use super::super::{
+use crate::{
     connection::{ConnectionError, RedisConnection},
     resp::{RedisCommand, RedisReply},
+    url::RedisHost,
 };
-use crate::config::RedisHost;
 
 const ASKING: &str = "ASKING";
 /// Nodes that are kept. Each gets a share of the time to open a connection.
@@ -16,7 +16,7 @@ pub(super) fn moved(error: &str, by: &RedisHost) -> Option<RedisHost> {
 }
 
 /// Returns the node for this one call in `ASK 3999 host:port`: the slot is moved there, and the key is not at `by`.
-pub(in crate::broker::redis) fn asked(error: &str, by: &RedisHost) -> Option<RedisHost> {
+pub(crate) fn asked(error: &str, by: &RedisHost) -> Option<RedisHost> {
     named(error.strip_prefix("ASK ")?, by)
 }
 
@@ -28,7 +28,7 @@ fn named(slot_and_host: &str, by: &RedisHost) -> Option<RedisHost> {
 }
 
 /// Adds `ASKING` to commands for a node that `ASK` named, which else redirects back. One `ASKING` covers a transaction.
-pub(in crate::broker::redis) fn asking(commands: &[RedisCommand]) -> Vec<RedisCommand> {
+pub(crate) fn asking(commands: &[RedisCommand]) -> Vec<RedisCommand> {
     let mut with_words = Vec::with_capacity(2 * commands.len());
     let mut is_within = false;
     for command in commands {
@@ -42,10 +42,7 @@ pub(in crate::broker::redis) fn asking(commands: &[RedisCommand]) -> Vec<RedisCo
 }
 
 /// Removes the replies to `ASKING`.
-pub(in crate::broker::redis) fn without_asking(
-    sent: &[RedisCommand],
-    replies: Vec<RedisReply>,
-) -> Vec<RedisReply> {
+pub(crate) fn without_asking(sent: &[RedisCommand], replies: Vec<RedisReply>) -> Vec<RedisReply> {
     let replies = sent.iter().zip(replies).filter(|(command, _)| !command.is(ASKING));
     replies.map(|(_, reply)| reply).collect()
 }

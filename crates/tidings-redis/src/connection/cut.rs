@@ -11,7 +11,7 @@ use super::*;
 
 impl RedisConnection {
     /// Fails after the socket has sent this many more bytes.
-    pub(in crate::broker::redis) fn cut_after(self, bytes: usize) -> Self {
+    pub(crate) fn cut_after(self, bytes: usize) -> Self {
         let stream = Cut { stream: self.stream, left: bytes };
         Self { stream: Box::new(stream), ..self }
     }

@@ -2,13 +2,13 @@
 
 /// An error reply without the context that the server adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::broker::redis) struct ErrorReply<'a> {
+pub(crate) struct ErrorReply<'a> {
     /// The first word, such as `OOM`.
-    pub(in crate::broker::redis) code: &'a str,
+    pub(crate) code: &'a str,
     /// Error of the command or the script.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// Whether the error of one command ended a script: its earlier writes stay.
-    pub(super) ended_script: bool,
+    pub(crate) ended_script: bool,
 }
 
 impl<'a> ErrorReply<'a> {
@@ -17,7 +17,7 @@ impl<'a> ErrorReply<'a> {
     /// - Redis 6.2, which ended it: `ERR Error running script (call to f_…): @user_script:55: @user_script: 55: -OOM …`
     /// - later versions, returned: `OOM …`
     /// - later versions, which ended it: `OOM … script: …, on @user_script:55.`, or `… script: on @user_script:55.`
-    pub(in crate::broker::redis) fn parse(reply: &'a str) -> Self {
+    pub(crate) fn parse(reply: &'a str) -> Self {
         let ended = reply.strip_prefix("ERR Error running script").and_then(|rest| rest.split_once("): "));
         let place = |(_, place): (_, &str)| place.contains("on @user_script:");
         let ended_script = ended.is_some() || reply.rsplit_once(" script: ").is_some_and(place);
@@ -33,7 +33,7 @@ impl<'a> ErrorReply<'a> {
     }
 
     /// Returns the command that the ACL denies, if the server names it.
-    pub(super) fn denied_command(&self) -> Option<&'a str> {
+    pub(crate) fn denied_command(&self) -> Option<&'a str> {
         let (_, from_command) = self.text.split_once("permissions to run the '")?;
         from_command.split_once('\'').map(|(command, _)| command)
     }

@@ -1,13 +1,30 @@
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
+use tidings_testkit::RedisServer;
 
-use super::{
-    super::{node_messages::NodeMessage, pubsub::target::PubsubTarget},
-    *,
-};
+use super::*;
+use crate::{TlsFiles, testing};
 
 const FIRST: &str = "first";
+
+/// Connection that skips payloads above 1,000 bytes.
+fn pubsub(redis: &RedisServer) -> PubsubConnection {
+    pubsub_at(&redis.url(), FIRST, testing::DEADLINE)
+}
+
+fn pubsub_at(url: &str, first: &str, deadline: Duration) -> PubsubConnection {
+    PubsubConnection::new(testing::connector(url, &TlsFiles::default(), deadline), name(first), 1000)
+}
+
+/// A server, and a connection that subscribes to these targets.
+async fn subscribed_to(targets: impl IntoIterator<Item = PubsubTarget>) -> (RedisServer, PubsubConnection) {
+    let redis = RedisServer::start();
+    let mut pubsub = pubsub(&redis);
+    pubsub.subscribe(targets).await;
+    until(&mut pubsub, &PubsubEvent::Ready).await;
+    (redis, pubsub)
+}
 
 async fn until(pubsub: &mut PubsubConnection, wanted: &PubsubEvent) {
     while pubsub.next().await != *wanted {}
@@ -31,39 +48,35 @@ fn message(channel: &'static str, payload: &'static [u8]) -> PubsubEvent {
 
 #[tokio::test]
 async fn connection_receives_subscribed_channels() {
-    let redis = Process::start();
-    let redis_log = begun(&redis).await;
-    let mut pubsub = redis_log.pubsub(name(redis_log.live_channel()), 1000);
-    assert_eq!(pubsub.next().await, subscribed("{test}:live"));
+    let redis = RedisServer::start();
+    let mut pubsub = pubsub(&redis);
+    assert_eq!(pubsub.next().await, subscribed(FIRST));
     assert_eq!(pubsub.next().await, PubsubEvent::Ready);
     pubsub.subscribe([name("old")]).await;
     assert_eq!(pubsub.next().await, subscribed("old"));
-    redis_log.send_node_message(&NodeMessage::Marker(7)).await.unwrap();
-    redis.tell("PUBLISH old hello").await;
-    assert_eq!(pubsub.next().await, message("{test}:live", b"mark 0000000000000007"));
+    redis.execute("PUBLISH first all");
+    redis.execute("PUBLISH old hello");
+    assert_eq!(pubsub.next().await, message(FIRST, b"all"));
     assert_eq!(pubsub.next().await, message("old", b"hello"));
     pubsub.unsubscribe([name("old")]).await;
     pubsub.subscribe([name("last")]).await;
     until(&mut pubsub, &subscribed("last")).await;
-    redis.tell("PUBLISH old unheard").await;
-    redis.tell("PUBLISH last heard").await;
+    redis.execute("PUBLISH old unheard");
+    redis.execute("PUBLISH last heard");
     assert_eq!(pubsub.next().await, message("last", b"heard"));
 }
 
 #[tokio::test]
 async fn lost_connection_is_reported_and_subscribes_again() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
     // More than fit into one command.
-    let names: Vec<_> = (0..2500).map(|number| name(&format!("channel.{number}"))).collect();
-    pubsub.subscribe(names).await;
-    until(&mut pubsub, &PubsubEvent::Ready).await;
+    let names = (0..2500).map(|number| name(&format!("channel.{number}")));
+    let (redis, mut pubsub) = subscribed_to(names).await;
     for round in 0..3 {
-        redis.tell("CLIENT KILL TYPE pubsub").await;
+        redis.execute("CLIENT KILL TYPE pubsub");
         assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }), "round {round}");
         until(&mut pubsub, &PubsubEvent::Ready).await;
-        redis.tell("PUBLISH channel.0 first").await;
-        redis.tell("PUBLISH channel.2499 last").await;
+        redis.execute("PUBLISH channel.0 first");
+        redis.execute("PUBLISH channel.2499 last");
         assert_eq!(pubsub.next().await, message("channel.0", b"first"));
         assert_eq!(pubsub.next().await, message("channel.2499", b"last"));
     }
@@ -71,64 +84,55 @@ async fn lost_connection_is_reported_and_subscribes_again() {
 
 #[tokio::test]
 async fn a_command_on_a_dead_connection_is_said_as_away() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
-    pubsub.subscribe([name("a")]).await;
-    until(&mut pubsub, &PubsubEvent::Ready).await;
-    redis.tell("CLIENT KILL TYPE pubsub").await;
+    let (redis, mut pubsub) = subscribed_to([name("a")]).await;
+    redis.execute("CLIENT KILL TYPE pubsub");
     pubsub.subscribe([name("b")]).await;
     pubsub.subscribe([name("c")]).await;
     assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
     until(&mut pubsub, &PubsubEvent::Ready).await;
-    redis.tell("PUBLISH c now").await;
+    redis.execute("PUBLISH c now");
     assert_eq!(pubsub.next().await, message("c", b"now"));
 }
 
 #[tokio::test]
 async fn a_payload_above_the_bound_is_said_and_passed_over() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
-    pubsub.subscribe([name("a")]).await;
-    until(&mut pubsub, &PubsubEvent::Ready).await;
-    redis.tell(&format!("PUBLISH a {}", "x".repeat(1_000_000))).await;
-    redis.tell("PUBLISH a small").await;
+    let (redis, mut pubsub) = subscribed_to([name("a")]).await;
+    redis.execute(&format!("PUBLISH a {}", "x".repeat(1_000_000)));
+    redis.execute("PUBLISH a small");
     assert_eq!(pubsub.next().await, PubsubEvent::TooLarge { channel: "a".into(), bytes: 1_000_000 });
     assert_eq!(pubsub.next().await, message("a", b"small"));
 }
 
 #[tokio::test]
 async fn a_silent_server_is_asked_and_given_up() {
-    let redis = Process::start();
-    let options = RedisLogOptions { deadline: Duration::from_millis(300), ..options(&redis) };
-    let mut pubsub = RedisLog::new(&options).unwrap().pubsub(name(FIRST), 1000);
+    let redis = RedisServer::start();
+    let mut pubsub = pubsub_at(&redis.url(), FIRST, Duration::from_millis(300));
     pubsub.subscribe([name("a")]).await;
     until(&mut pubsub, &PubsubEvent::Ready).await;
-    redis.stop();
+    redis.pause();
     assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
-    redis.go_on();
+    redis.resume();
     until(&mut pubsub, &PubsubEvent::Ready).await;
 }
 
 #[tokio::test]
 async fn connection_opens_though_each_wait_is_cancelled() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
+    let redis = RedisServer::start();
+    let mut pubsub = pubsub(&redis);
     pubsub.subscribe([name("a")]).await;
     while pubsub.next().now_or_never() != Some(PubsubEvent::Ready) {
         tokio::task::yield_now().await;
     }
-    redis.tell("PUBLISH a now").await;
+    redis.execute("PUBLISH a now");
     assert_eq!(pubsub.next().await, message("a", b"now"));
 }
 
 #[tokio::test]
 async fn a_message_is_heard_once_however_many_targets_it_fits() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
-    pubsub.subscribe([glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")]).await;
-    until(&mut pubsub, &PubsubEvent::Ready).await;
+    let targets = [glob("a.*"), name("a.b"), glob("*.b"), glob("[a-b]*")];
+    let (redis, mut pubsub) = subscribed_to(targets).await;
     for channel in ["a.b", "a.c", "c.b", "b", "c", "a.b"] {
-        redis.tell(&format!("PUBLISH {channel} now")).await;
+        redis.execute(&format!("PUBLISH {channel} now"));
     }
     for channel in ["a.b", "a.c", "c.b", "b", "a.b"] {
         assert_eq!(pubsub.next().await, message(channel, b"now"));
@@ -137,10 +141,7 @@ async fn a_message_is_heard_once_however_many_targets_it_fits() {
 
 #[tokio::test]
 async fn a_message_is_heard_once_while_targets_come_and_go() {
-    let redis = Process::start();
-    let mut pubsub = redis_log(&redis).pubsub(name(FIRST), 1000);
-    pubsub.subscribe([name("a.b"), name("last")]).await;
-    until(&mut pubsub, &PubsubEvent::Ready).await;
+    let (redis, mut pubsub) = subscribed_to([name("a.b"), name("last")]).await;
     let changes = [
         (vec![glob("a.*"), glob("*.b")], vec![name("a.b")]),
         (vec![], vec![glob("*.b")]),
@@ -151,9 +152,10 @@ async fn a_message_is_heard_once_while_targets_come_and_go() {
     for (number, (more, less)) in changes.into_iter().enumerate() {
         let publish = async {
             for at in 0..50 {
-                redis.tell(&format!("PUBLISH a.b {number}-{at}")).await;
+                redis.execute(&format!("PUBLISH a.b {number}-{at}"));
+                tokio::task::yield_now().await;
             }
-            redis.tell("PUBLISH last end").await;
+            redis.execute("PUBLISH last end");
         };
         let hear = async {
             pubsub.subscribe(more).await;
@@ -190,32 +192,30 @@ async fn answers(pubsub: &mut PubsubConnection) -> (Vec<PubsubTarget>, Vec<Pubsu
     }
 }
 
-/// User with access to `may.…` and to the first target.
-async fn restricted() -> (Process, RedisLog) {
-    let redis = Process::start();
-    redis.tell("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all").await;
-    let url = Secret::new(format!("redis://ann:word@127.0.0.1:{}", redis.port()));
-    let redis_log = RedisLog::new(&RedisLogOptions { url, ..options(&redis) }).unwrap();
-    (redis, redis_log)
+/// A server, and a connection of a user with access to the channels `may.…` and `first`.
+fn restricted(first: &str) -> (RedisServer, PubsubConnection) {
+    let redis = RedisServer::start();
+    redis.execute("ACL SETUSER ann resetchannels on >word ~* &may.* &first +@all");
+    let pubsub = pubsub_at(&format!("redis://ann:word@{}", redis.address()), first, testing::DEADLINE);
+    (redis, pubsub)
 }
 
 #[tokio::test]
 async fn target_that_is_refused_is_the_only_one_that_is_not_heard() {
-    let (redis, redis_log) = restricted().await;
-    let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
+    let (redis, mut pubsub) = restricted(FIRST);
     let names = |from, to| (from..to).map(|number| name(&format!("may.{number:04}")));
     let refused = [name("may"), name("other.1"), name("other.2"), glob("*"), glob("may*")];
     let allowed: Vec<_> = [name(FIRST)].into_iter().chain(names(0, 1500)).chain([glob("may.*")]).collect();
     pubsub.subscribe(allowed[1..].iter().chain(&refused).cloned()).await;
     for round in 0..2 {
         assert_eq!(answers(&mut pubsub).await, (allowed.clone(), refused.to_vec()), "round {round}");
-        redis.tell("PUBLISH other.1 unheard").await;
-        redis.tell("PUBLISH may.1499 heard").await;
+        redis.execute("PUBLISH other.1 unheard");
+        redis.execute("PUBLISH may.1499 heard");
         assert_eq!(pubsub.next().await, message("may.1499", b"heard"));
-        redis.tell("CLIENT KILL TYPE pubsub").await;
+        redis.execute("CLIENT KILL TYPE pubsub");
         assert!(matches!(pubsub.next().await, PubsubEvent::Disconnected { .. }));
     }
-    redis.tell("ACL SETUSER ann &other.*").await;
+    redis.execute("ACL SETUSER ann &other.*");
     let (heard, refused) = answers(&mut pubsub).await;
     assert!(heard.contains(&name("other.1")) && heard.contains(&name("other.2")));
     assert_eq!(refused, [name("may"), glob("*"), glob("may*")]);
@@ -223,18 +223,17 @@ async fn target_that_is_refused_is_the_only_one_that_is_not_heard() {
 
 #[tokio::test]
 async fn target_that_comes_and_goes_around_a_refused_one_is_heard() {
-    let (redis, redis_log) = restricted().await;
-    let mut pubsub = redis_log.pubsub(name(FIRST), 1000);
+    let (redis, mut pubsub) = restricted(FIRST);
     assert_eq!(answers(&mut pubsub).await, (vec![name(FIRST)], vec![]));
     for _ in 0..20 {
         pubsub.subscribe([name("may.a"), name("may.b"), name("other")]).await;
         pubsub.unsubscribe([name("may.a"), name("other")]).await;
         pubsub.subscribe([name("may.a"), name("may.c")]).await;
         until(&mut pubsub, &subscribed("may.c")).await;
-        redis.tell("PUBLISH may.c end").await;
+        redis.execute("PUBLISH may.c end");
         until(&mut pubsub, &message("may.c", b"end")).await;
         for channel in ["may.a", "may.b", "may.c"] {
-            redis.tell(&format!("PUBLISH {channel} now")).await;
+            redis.execute(&format!("PUBLISH {channel} now"));
         }
         for channel in ["may.a", "may.b", "may.c"] {
             until(&mut pubsub, &message(channel, b"now")).await;
@@ -245,14 +244,13 @@ async fn target_that_comes_and_goes_around_a_refused_one_is_heard() {
 
 #[tokio::test]
 async fn without_the_first_target_nothing_is_heard() {
-    let (redis, redis_log) = restricted().await;
-    let mut pubsub = redis_log.pubsub(name("other"), 1000);
+    let (redis, mut pubsub) = restricted("other");
     pubsub.subscribe([name("may.a")]).await;
     for _ in 0..3 {
         let PubsubEvent::Disconnected { reason } = pubsub.next().await else { panic!("it was let in") };
         assert!(reason.contains("NOPERM"), "{reason}");
     }
-    redis.tell("ACL SETUSER ann &other").await;
+    redis.execute("ACL SETUSER ann &other");
     while pubsub.next().await != subscribed("other") {}
     assert_eq!(pubsub.next().await, subscribed("may.a"));
     assert_eq!(pubsub.next().await, PubsubEvent::Ready);
