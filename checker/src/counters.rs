@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidings_protocol::body::GapReason;
 
-use crate::stream_plan::{ReaderAction, ReaderFault, StreamStage};
+use crate::reader::{ReaderAction, ReaderFault, StreamStage};
 
 /// Counts of one phase, raised while it runs.
 #[derive(Debug, Default)]
@@ -72,6 +72,16 @@ impl Counters {
 
     pub(crate) fn restarts(&self) -> u64 {
         get(&self.kills) + get(&self.graceful_restarts)
+    }
+
+    /// Counts without which no phase proves anything.
+    pub(crate) fn traffic(&self) -> Vec<(String, u64)> {
+        let counts = [
+            ("acknowledged events", &self.acknowledged),
+            ("deliveries", &self.deliveries),
+            ("resumes", &self.resumes),
+        ];
+        counts.map(|(name, count)| (name.to_owned(), get(count))).into()
     }
 
     /// Names and counts, in the order of the report.

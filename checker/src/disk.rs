@@ -23,9 +23,6 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Mounts a tmpfs in this directory; `None` if the kernel or the user's rights do not allow it.
-    ///
-    /// # Errors
-    /// The mount failed though it is allowed.
     pub(crate) async fn mount(directory: &Path) -> Result<Option<Self>, String> {
         let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().await;
         if !is_allowed.is_ok_and(|status| status.success()) {

@@ -1,34 +1,37 @@
 //! The checker: drives a real `tidings serve` with publishers, subscribers that are cut, and kills; reports every event
 //! that was lost, duplicated, reordered, or missing without a gap.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-mod channel_history;
-mod channels;
+mod client_context;
+mod clients;
 mod counters;
+mod directory_phase;
 mod disk;
+mod history;
 mod http;
-mod nodes;
+mod hub_phase;
+mod hub_server;
+mod named_enum;
+mod node_history;
+mod observation;
 mod oracle;
 mod phase;
-mod publish_response;
 mod publisher;
 mod random;
+mod reader;
+mod redis_phase;
 mod report;
-mod server;
-mod stream_decoder;
-mod stream_plan;
-mod subscriber;
 mod violation;
 
-use nodes::{DirectoryFault, DirectoryPhase, ExtraFault, RedisPhase};
-use oracle::GapRule;
-use phase::Phase;
+use directory_phase::{DirectoryFault, DirectoryPhase};
+use hub_phase::HubPhase;
+use oracle::LossRule;
+use redis_phase::{ExtraFault, RedisPhase};
 use report::CheckerReport;
 
 /// Retention of the phase that trims, in events of a channel.
@@ -109,7 +112,6 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &CheckerArguments, seed: u64, server: &Path, directory: &Path) -> CheckerReport {
     let mut report = CheckerReport { phases: Vec::new() };
-    let is_shown = std::io::stderr().is_terminal();
     if arguments.redis {
         for (name, loses) in [("redis", false), ("redis loses", true)] {
             let time = Duration::from_secs(arguments.seconds) / 2;
@@ -126,7 +128,7 @@ async fn run(arguments: &CheckerArguments, seed: u64, server: &Path, directory: 
     }
     let (phases, of_directory) = phases(arguments, seed);
     for phase in phases {
-        report.phases.push(phase.run(server, &directory.join(phase.name), is_shown).await);
+        report.phases.push(phase.run(server, &directory.join(phase.name)).await);
     }
     if let Some(phase) = of_directory {
         report.phases.push(phase.run(server, &directory.join(phase.name)).await);
@@ -136,7 +138,7 @@ async fn run(arguments: &CheckerArguments, seed: u64, server: &Path, directory: 
 
 /// Returns the phases to run: one per durability, a short one with little retention, and the directory phase if every
 /// durability is checked.
-fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<Phase>, Option<DirectoryPhase>) {
+fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<HubPhase>, Option<DirectoryPhase>) {
     let of_directory = |time, faults: &[DirectoryFault]| {
         let faults = if faults.is_empty() { &DirectoryFault::ALL } else { faults };
         DirectoryPhase { name: "directory", time, seed, faults: faults.to_vec() }
@@ -146,9 +148,9 @@ fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<Phase>, Option<Direct
         return (Vec::new(), Some(of_directory(time, faults)));
     }
     let all = [
-        (CheckedDurability::Interval, "interval", GapRule::Never),
-        (CheckedDurability::Fsync, "fsync", GapRule::Never),
-        (CheckedDurability::Memory, "memory", GapRule::EachEpoch),
+        (CheckedDurability::Interval, "interval", LossRule::Never),
+        (CheckedDurability::Fsync, "fsync", LossRule::Never),
+        (CheckedDurability::Memory, "memory", LossRule::EachEpoch),
     ];
     let is_chosen =
         |durability| arguments.durability == CheckedDurability::All || arguments.durability == durability;
@@ -156,21 +158,21 @@ fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<Phase>, Option<Direct
     // The retention and directory phases are half as long as the others.
     let is_all = arguments.durability == CheckedDurability::All;
     let unit = time / (2 * u32::try_from(chosen.len()).unwrap_or(1) + 1 + u32::from(is_all));
-    let phase = |name, durability, gaps, units: u32, has_restarts| Phase {
+    let phase = |name, durability, rule, units: u32, has_restarts| HubPhase {
         name,
         durability,
         time: unit * units,
         seed: seed.wrapping_add(u64::from(units)).rotate_left(u32::try_from(str::len(name)).unwrap_or(0)),
         publishers: arguments.publishers,
-        subscribers: arguments.subscribers,
+        readers: arguments.subscribers,
         channels: arguments.channels as usize,
         has_restarts,
-        gaps,
+        rule,
     };
-    let mut phases: Vec<_> = chosen.iter().map(|&(_, name, gaps)| phase(name, name, gaps, 2, true)).collect();
-    let gaps = GapRule::Trimmed { retention_events: RETENTION_EVENTS };
+    let mut phases: Vec<_> = chosen.iter().map(|&(_, name, rule)| phase(name, name, rule, 2, true)).collect();
+    let rule = LossRule::Trimmed { retention_events: RETENTION_EVENTS };
     // In memory a restart loses all events, which would hide the trimming.
     let (durability, has_restarts) = (chosen[0].1, chosen[0].0 != CheckedDurability::Memory);
-    phases.push(phase("retention", durability, gaps, 1, has_restarts));
+    phases.push(phase("retention", durability, rule, 1, has_restarts));
     (phases, is_all.then(|| of_directory(unit, &[])))
 }

@@ -1,350 +1,353 @@
-//! A publisher of numbered events, in every form of request.
+//! A publisher of numbered events, in every form of request, at any node.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use tidings_protocol::EventId;
+use tidings_protocol::body::PublishAnswer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::channels::is_strict;
-use crate::counters::{Counters, add};
+use crate::client_context::ClientContext;
+use crate::counters::add;
+use crate::history::{DeliveryClass, EventLabel, History, PublishResult};
 use crate::http::RawConnection;
-use crate::oracle::{DeliveryClass, EventLabel, Oracle};
-use crate::publish_response::{event_ids, is_not_stored, problem_code};
+use crate::random::rng;
 use crate::violation::{Violation, ViolationKind};
 
-/// Longest time to a response.
+/// Longest time to a response of a node that is never stopped.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Longest time in which an event with an idempotency key is retried.
+/// Longest time to a response of one of several nodes: shorter than some stops of a node, so that the retry goes to another
+/// node meanwhile.
+const ANSWER_DEADLINE_OF_SEVERAL: Duration = Duration::from_millis(2500);
+/// Longest time of retries after the last fault.
 const RETRY_DEADLINE: Duration = Duration::from_secs(60);
-
 /// Most events in one batch.
 const BATCH_EVENTS_MAX: usize = 12;
 
-/// Longest pause between two publishes.
-const PAUSE_MAX: Duration = Duration::from_millis(40);
-
 /// A publisher's connection, random choices and count.
-pub(crate) struct NumberedPublisher {
+pub(crate) struct Publisher {
+    context: Arc<ClientContext>,
     index: u32,
-    /// Whether its events have idempotency keys, and are retried until they are acknowledged.
-    is_idempotent: bool,
     next_number: u64,
-    address: SocketAddr,
     rng: StdRng,
-    oracle: Arc<Oracle>,
-    counters: Arc<Counters>,
-    connection: Option<RawConnection>,
+    /// Its node, and the connection.
+    connection: Option<(usize, RawConnection)>,
     violations: Vec<Violation>,
 }
 
-/// An event without its request.
-struct EventDraft {
+/// An event and the options with which it is sent.
+struct NumberedEvent {
     label: EventLabel,
     channels: Vec<usize>,
-    kind: DeliveryClass,
-    priority: Option<&'static str>,
-    key: Option<String>,
-    ttl: Option<u64>,
-    name: Option<&'static str>,
+    /// `event`, `priority`, `key` and `ttl`, if it has them.
+    options: Vec<(&'static str, String)>,
+    idempotency_key: Option<String>,
     data: String,
     /// In a JSON body the data is sent as JSON, not as a string.
     is_json: bool,
 }
 
-/// A request as bytes, and its events.
+/// A request and its events.
 struct PendingRequest {
-    bytes: Vec<u8>,
+    path: String,
+    headers: String,
+    body: String,
     labels: Vec<EventLabel>,
+    /// Whether the response is a list.
     is_list: bool,
+    is_idempotent: bool,
 }
 
-/// Result of a request.
-enum ExchangeResult {
-    /// No byte was sent.
-    Unsent,
-    /// Bytes were sent, and no response came.
-    Broken,
-    Complete(u16, Vec<u8>),
+/// Result of one attempt.
+enum Attempt {
+    Acknowledged(Vec<EventId>),
+    NotStored,
+    Unknown,
+    Unexpected(String),
 }
 
-impl NumberedPublisher {
-    pub(crate) fn new(
-        index: u32,
-        is_idempotent: bool,
-        address: SocketAddr,
-        seed: u64,
-        oracle: Arc<Oracle>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let rng = StdRng::seed_from_u64(seed);
-        let (connection, violations) = (None, Vec::new());
-        Self { index, is_idempotent, next_number: 0, address, rng, oracle, counters, connection, violations }
+impl Publisher {
+    pub(crate) fn new(index: u32, context: Arc<ClientContext>) -> Self {
+        let rng = rng(context.settings.seed, 1 << 32 | u64::from(index));
+        Self { context, index, next_number: 0, rng, connection: None, violations: Vec::new() }
     }
 
-    /// Publishes until `stop`; returns violations in the responses.
+    /// Publishes until `stop`, and completes the publish in flight; returns violations in the responses.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Vec<Violation> {
+        let pauses_max = self.context.settings.pauses_max;
+        let pause_max = Duration::from_millis(pauses_max[self.index as usize % pauses_max.len()]);
         while !*stop.borrow_and_update() {
             let request = self.draw();
             self.deliver(&request, &stop).await;
-            let pause = self.rng.random_range(Duration::ZERO..=PAUSE_MAX);
+            let pause = self.rng.random_range(Duration::ZERO..=pause_max);
             let _ = timeout(pause, stop.wait_for(|is_stopped| *is_stopped)).await;
         }
         self.violations
     }
 
-    /// Publishes one last strict event on every channel, as the target of the drain.
-    pub(crate) async fn close(mut self) -> Vec<Violation> {
-        let (_keep, stop) = watch::channel(false);
-        for channel in 0..self.oracle.channels.len() {
-            let draft = self.draft(vec![channel], DeliveryClass::Strict);
-            self.register(&draft);
-            let request = self.single(&draft);
+    /// Publishes one last strict event on every channel, and returns their labels: readers that have them have caught up.
+    pub(crate) async fn close(mut self) -> (Vec<EventLabel>, Vec<Violation>) {
+        let (_keep, stop) = watch::channel(true);
+        let mut labels = Vec::new();
+        for channel in 0..self.context.history.channels.len() {
+            let event = self.event(vec![channel], DeliveryClass::Strict, true);
+            let request = self.single(&event);
             self.deliver(&request, &stop).await;
-            if !self.violations.is_empty() {
-                break;
-            }
+            labels.push(event.label);
         }
-        self.violations
+        (labels, self.violations)
     }
 
     fn draw(&mut self) -> PendingRequest {
         let form = self.rng.random_range(0..10);
+        let is_idempotent = self.rng.random_bool(self.context.settings.idempotent);
         let count = if form < 7 { 1 } else { self.rng.random_range(1..=BATCH_EVENTS_MAX) };
-        let drafts: Vec<_> = (0..count).map(|_| self.draw_draft(form >= 5)).collect();
-        drafts.iter().for_each(|draft| self.register(draft));
+        let events: Vec<_> = (0..count).map(|_| self.draw_event(form >= 5, is_idempotent)).collect();
         match form {
-            0..5 => self.single(&drafts[0]),
-            5..7 => self.json(&drafts, "application/json", |lines| lines.concat(), false),
-            7 => self.json(&drafts, "application/json", |lines| format!("[{}]", lines.join(",")), true),
-            _ => self.json(&drafts, "application/x-ndjson", |lines| lines.join("\n"), true),
+            0..5 => self.single(&events[0]),
+            5..7 => self.json(&events, "application/json", |lines| lines.concat(), false),
+            7 => self.json(&events, "application/json", |lines| format!("[{}]", lines.join(",")), true),
+            _ => self.json(&events, "application/x-ndjson", |lines| lines.join("\n"), true),
         }
     }
 
     /// Draws an event. Events that may be skipped or overtake have channels of their own.
-    fn draw_draft(&mut self, may_have_several: bool) -> EventDraft {
-        let channel = self.rng.random_range(0..self.oracle.channels.len());
-        let kind = match self.rng.random_range(0..4) {
-            _ if is_strict(channel) => DeliveryClass::Strict,
+    fn draw_event(&mut self, may_have_several: bool, is_idempotent: bool) -> NumberedEvent {
+        let is_strict = |history: &History, channel: usize| !history.channels[channel].contains(':');
+        let channel = self.rng.random_range(0..self.context.history.channels.len());
+        let class = match self.rng.random_range(0..4) {
+            _ if is_strict(&self.context.history, channel) => DeliveryClass::Strict,
             0 => DeliveryClass::Urgent,
             1 => DeliveryClass::Low,
             2 => DeliveryClass::Keyed(self.rng.random_range(0..3)),
             _ => DeliveryClass::Strict,
         };
         let mut channels = vec![channel];
-        if may_have_several && kind == DeliveryClass::Strict && self.rng.random_bool(0.3) {
+        if may_have_several && class == DeliveryClass::Strict && self.rng.random_bool(0.3) {
             for _ in 0..self.rng.random_range(1..=2) {
-                let other = self.rng.random_range(0..self.oracle.channels.len());
-                if is_strict(other) && !channels.contains(&other) {
+                let other = self.rng.random_range(0..self.context.history.channels.len());
+                if is_strict(&self.context.history, other) && !channels.contains(&other) {
                     channels.push(other);
                 }
             }
         }
-        self.draft(channels, kind)
+        self.event(channels, class, is_idempotent)
     }
 
-    fn draft(&mut self, channels: Vec<usize>, kind: DeliveryClass) -> EventDraft {
+    /// Numbers an event, and records it before it is sent.
+    fn event(&mut self, channels: Vec<usize>, class: DeliveryClass, is_idempotent: bool) -> NumberedEvent {
         let label = EventLabel { publisher: self.index, number: self.next_number };
         self.next_number += 1;
-        let pad_bytes = match self.rng.random_range(0..20) {
+        let pad_chars = match self.rng.random_range(0..40) {
             0 => 8000,
-            1..5 => 400,
-            _ => self.rng.random_range(0..60),
+            _ => self.rng.random_range(0..=self.context.settings.pad_max),
         };
-        let pad = "é~ab\\n:".chars().cycle().take(pad_bytes).collect::<String>();
-        let pad = serde_json::to_string(&pad).expect("a string is JSON");
-        let mut data = format!("{{\"p\":{},\"n\":{},\"pad\":{pad}}}", label.publisher, label.number);
+        let pad = "é~ab\\n:".chars().cycle().take(pad_chars).collect::<String>();
+        let mut data = format!("{{\"p\":{},\"n\":{},\"pad\":{}}}", label.publisher, label.number, json!(pad));
         let is_json = self.rng.random_bool(0.5);
         if !is_json && self.rng.random_bool(0.2) {
             data.push_str("\nid: smuggled\n\n data: second\n");
         }
-        EventDraft {
-            label,
-            channels,
-            kind,
-            priority: match kind {
-                DeliveryClass::Urgent if self.rng.random_bool(0.5) => Some("critical"),
-                DeliveryClass::Urgent => Some("high"),
-                DeliveryClass::Low => Some("low"),
-                DeliveryClass::Strict | DeliveryClass::Keyed(_) => None,
-            },
-            key: match kind {
-                DeliveryClass::Keyed(key) => Some(format!("key-{key}")),
-                _ => None,
-            },
-            ttl: self.rng.random_bool(0.1).then_some(3_600_000),
-            name: self.rng.random_bool(0.3).then_some("note"),
-            data,
-            is_json,
-        }
-    }
-
-    fn register(&self, draft: &EventDraft) {
-        self.oracle.register(draft.label, draft.channels.clone(), draft.kind, draft.name, &draft.data);
-    }
-
-    fn idempotency_key(&self, label: EventLabel) -> Option<String> {
-        self.is_idempotent.then(|| format!("checker-{label}"))
+        let name = self.rng.random_bool(0.3).then_some("note");
+        let priority = match class {
+            DeliveryClass::Urgent if self.rng.random_bool(0.5) => Some("critical"),
+            DeliveryClass::Urgent => Some("high"),
+            DeliveryClass::Low => Some("low"),
+            DeliveryClass::Strict | DeliveryClass::Keyed(_) => None,
+        };
+        let key = if let DeliveryClass::Keyed(key) = class { Some(format!("key-{key}")) } else { None };
+        let ttl = self.rng.random_bool(0.1).then(|| "3600000".to_owned());
+        let options = [
+            ("event", name.map(str::to_owned)),
+            ("priority", priority.map(str::to_owned)),
+            ("key", key),
+            ("ttl", ttl),
+        ];
+        let options = options.into_iter().filter_map(|(option, value)| Some((option, value?))).collect();
+        self.context.history.begin_publish(label, &channels, class, name, &data);
+        let idempotency_key = is_idempotent.then(|| format!("checker-{label}"));
+        NumberedEvent { label, channels, options, idempotency_key, data, is_json }
     }
 
     /// Builds the request of one event to its channel, with options in the query or in headers.
-    fn single(&mut self, draft: &EventDraft) -> PendingRequest {
-        let ttl = draft.ttl.map(|ttl| ttl.to_string());
-        let options = [
-            ("event", draft.name),
-            ("priority", draft.priority),
-            ("key", draft.key.as_deref()),
-            ("ttl", ttl.as_deref()),
-        ];
-        let options = options.iter().filter_map(|&(name, value)| Some((name, value?)));
-        let (mut query, mut headers) = (String::new(), String::new());
-        let is_in_query = self.rng.random_bool(0.5);
-        for (name, value) in options {
-            let _ = if is_in_query {
-                write!(query, "{}{name}={value}", if query.is_empty() { '?' } else { '&' })
-            } else {
-                write!(headers, "Tidings-{name}: {value}\r\n")
-            };
+    fn single(&mut self, event: &NumberedEvent) -> PendingRequest {
+        let mut path = format!("/api/v1/events/{}", self.context.history.channels[event.channels[0]]);
+        let mut headers = "Content-Type: text/plain\r\n".to_owned();
+        if self.rng.random_bool(0.5) {
+            let query: Vec<_> = event.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            path += &if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        } else {
+            event.options.iter().for_each(|(name, value)| headers += &format!("Tidings-{name}: {value}\r\n"));
         }
-        if let Some(key) = self.idempotency_key(draft.label) {
-            let _ = write!(headers, "Idempotency-Key: {key}\r\n");
+        if let Some(key) = &event.idempotency_key {
+            headers += &format!("Idempotency-Key: {key}\r\n");
         }
-        let path = format!("/api/v1/events/{}{query}", self.oracle.channels[draft.channels[0]]);
-        let bytes = self.request(&path, &headers, "text/plain", &draft.data);
-        PendingRequest { bytes, labels: vec![draft.label], is_list: false }
+        let (body, labels) = (event.data.clone(), vec![event.label]);
+        let is_idempotent = event.idempotency_key.is_some();
+        PendingRequest { path, headers, body, labels, is_list: false, is_idempotent }
     }
 
     fn json(
         &self,
-        drafts: &[EventDraft],
-        kind: &str,
+        events: &[NumberedEvent],
+        content_type: &str,
         join: impl Fn(&[String]) -> String,
         is_list: bool,
     ) -> PendingRequest {
-        let lines: Vec<_> = drafts.iter().map(|draft| self.message(draft)).collect();
-        let bytes = self.request("/api/v1/publish", "", kind, &join(&lines));
-        PendingRequest { bytes, labels: drafts.iter().map(|draft| draft.label).collect(), is_list }
+        let lines: Vec<_> = events.iter().map(|event| self.message(event)).collect();
+        PendingRequest {
+            path: "/api/v1/publish".to_owned(),
+            headers: format!("Content-Type: {content_type}\r\n"),
+            body: join(&lines),
+            labels: events.iter().map(|event| event.label).collect(),
+            is_list,
+            is_idempotent: events[0].idempotency_key.is_some(),
+        }
     }
 
-    fn message(&self, draft: &EventDraft) -> String {
-        let channels: Vec<_> = draft.channels.iter().map(|&channel| &self.oracle.channels[channel]).collect();
+    fn message(&self, event: &NumberedEvent) -> String {
+        let channels: Vec<_> =
+            event.channels.iter().map(|&channel| &self.context.history.channels[channel]).collect();
         let mut text = format!("{{\"channels\":{}", json!(channels));
-        let mut member = |name: &str, value: Option<serde_json::Value>| {
-            if let Some(value) = value {
-                let _ = write!(text, ",\"{name}\":{value}");
-            }
-        };
-        member("event", draft.name.map(Into::into));
-        member("priority", draft.priority.map(Into::into));
-        member("key", draft.key.clone().map(Into::into));
-        member("ttl", draft.ttl.map(Into::into));
-        member("idempotencyKey", self.idempotency_key(draft.label).map(Into::into));
+        for (name, value) in &event.options {
+            let value = if *name == "ttl" { value.clone() } else { json!(value).to_string() };
+            text += &format!(",\"{name}\":{value}");
+        }
+        if let Some(key) = &event.idempotency_key {
+            text += &format!(",\"idempotencyKey\":{}", json!(key));
+        }
         // The JSON text is sent as it is: the hub must keep the order of its members.
-        let data = if draft.is_json { draft.data.clone() } else { json!(draft.data).to_string() };
-        let _ = write!(text, ",\"data\":{data}}}");
-        text
-    }
-
-    fn request(&self, path: &str, headers: &str, content_type: &str, body: &str) -> Vec<u8> {
-        let (address, bytes) = (self.address, body.len());
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {bytes}\r\n{headers}\r\n{body}"
-        )
-        .into_bytes()
+        let data = if event.is_json { event.data.clone() } else { json!(event.data).to_string() };
+        text + &format!(",\"data\":{data}}}")
     }
 
     /// Sends a request until its result is known, or cannot become known.
     async fn deliver(&mut self, request: &PendingRequest, stop: &watch::Receiver<bool>) {
-        add(&self.counters.published, request.labels.len());
-        let deadline = Instant::now() + RETRY_DEADLINE;
-        let mut is_sent = false;
-        while Instant::now() < deadline {
-            match self.exchange(request).await {
-                ExchangeResult::Complete(200, body) => return self.acknowledge(request, &body),
-                // The server is ending or starting. Its response names the result, or says that it is unknown.
-                ExchangeResult::Complete(503, body) if !self.is_idempotent => {
-                    return self.unavailable(request, &body);
+        let (count, first) = (request.labels.len(), request.labels[0]);
+        add(&self.context.counters.published, count);
+        let mut stopped = None;
+        let (mut is_doubtful, mut acknowledged) = (false, None);
+        loop {
+            let node = self.rng.random_range(0..self.context.nodes.len());
+            match self.attempt(node, request).await {
+                Attempt::Acknowledged(ids) => acknowledged = Some((node, ids)),
+                Attempt::NotStored => {}
+                Attempt::Unknown => is_doubtful = true,
+                Attempt::Unexpected(text) => {
+                    self.violation(
+                        ViolationKind::BrokenProtocol,
+                        format!("event {first} at node {node}: {text}"),
+                    );
+                    is_doubtful = true;
+                    break;
                 }
-                ExchangeResult::Complete(503, _) => is_sent = true,
-                ExchangeResult::Complete(status, body) => {
-                    let text = format!("publish was answered {status}: {}", String::from_utf8_lossy(&body));
-                    return self.refused(request, &text);
-                }
-                ExchangeResult::Unsent if !is_sent && *stop.borrow() => {
-                    return request.labels.iter().for_each(|label| self.oracle.refuse(*label));
-                }
-                ExchangeResult::Unsent => {}
-                ExchangeResult::Broken if !self.is_idempotent => {
-                    return add(&self.counters.unknown, request.labels.len());
-                }
-                ExchangeResult::Broken => is_sent = true,
+            }
+            if acknowledged.is_some() || !request.is_idempotent {
+                break;
+            }
+            if *stop.borrow() && stopped.get_or_insert_with(Instant::now).elapsed() > RETRY_DEADLINE {
+                let seconds = RETRY_DEADLINE.as_secs();
+                let text =
+                    format!("event {first} was not acknowledged within {seconds} s after the last fault");
+                self.violation(ViolationKind::Stuck, text);
+                break;
             }
             sleep(Duration::from_millis(20)).await;
         }
-        let (first, seconds) = (request.labels[0], RETRY_DEADLINE.as_secs());
-        add(&self.counters.unknown, request.labels.len());
-        let text = format!("publish of event {first} was not acknowledged within {seconds} s of retries");
-        self.violations.push(Violation::new(ViolationKind::Stuck, text));
+        for (number, label) in request.labels.iter().enumerate() {
+            let result = match &acknowledged {
+                Some((node, ids)) => {
+                    let position = self.context.history.position(&ids[number]);
+                    PublishResult::Acknowledged { position, at: self.context.history.now(), node: *node }
+                }
+                None if is_doubtful => PublishResult::Unknown,
+                None => PublishResult::NotStored,
+            };
+            self.context.history.complete_publish(*label, result, is_doubtful);
+        }
+        match acknowledged {
+            Some(_) => add(&self.context.counters.acknowledged, count),
+            None => add(&self.context.counters.unknown, if is_doubtful { count } else { 0 }),
+        }
     }
 
-    async fn exchange(&mut self, request: &PendingRequest) -> ExchangeResult {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match RawConnection::connect(self.address, None).await {
+    async fn attempt(&mut self, node: usize, request: &PendingRequest) -> Attempt {
+        let address = self.context.nodes[node].address;
+        let mut connection = match self.connection.take().filter(|(other, _)| *other == node) {
+            Some((_, connection)) => connection,
+            None => match RawConnection::connect(address, None).await {
                 Ok(connection) => connection,
-                Err(_) => return ExchangeResult::Unsent,
+                Err(_) => return Attempt::NotStored,
             },
         };
         let exchange = async {
-            connection.send(&request.bytes).await?;
+            connection.send(request.encode(address).as_bytes()).await?;
             connection.read_response().await
         };
-        match timeout(ANSWER_DEADLINE, exchange).await {
-            Ok(Ok((head, body))) => {
-                self.connection = head.keeps_alive.then_some(connection);
-                ExchangeResult::Complete(head.status, body)
-            }
-            Ok(Err(_)) => ExchangeResult::Broken,
+        let is_alone = self.context.has_one_node();
+        let deadline = if is_alone { ANSWER_DEADLINE } else { ANSWER_DEADLINE_OF_SEVERAL };
+        let (head, body) = match timeout(deadline, exchange).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => return Attempt::Unknown,
             Err(_) => {
-                let (first, seconds) = (request.labels[0], ANSWER_DEADLINE.as_secs());
-                let text = format!("publish of event {first} was not answered within {seconds} s");
-                self.violations.push(Violation::new(ViolationKind::Stuck, text));
-                ExchangeResult::Broken
+                if is_alone {
+                    let (first, seconds) = (request.labels[0], deadline.as_secs());
+                    let text = format!("publish of event {first} was not answered within {seconds} s");
+                    self.violation(ViolationKind::Stuck, text);
+                }
+                return Attempt::Unknown;
             }
-        }
-    }
-
-    fn acknowledge(&mut self, request: &PendingRequest, body: &[u8]) {
-        let ids = event_ids(body, request.is_list).filter(|ids| ids.len() == request.labels.len());
-        let Some(ids) = ids else {
-            let count = request.labels.len();
-            let text = format!("response to {count} events is {}", String::from_utf8_lossy(body));
-            return self.refused(request, &text);
         };
-        add(&self.counters.acknowledged, ids.len());
-        for (label, id) in request.labels.iter().zip(ids) {
-            self.violations.extend(self.oracle.acknowledge(*label, self.oracle.position(&id)).err());
+        if head.keeps_alive {
+            self.connection = Some((node, connection));
         }
+        request.result_of(head.status, &body)
     }
 
-    fn unavailable(&mut self, request: &PendingRequest, body: &[u8]) {
-        if is_not_stored(&problem_code(body)) {
-            request.labels.iter().for_each(|label| self.oracle.refuse(*label));
+    fn violation(&mut self, kind: ViolationKind, text: String) {
+        self.violations.push(Violation::new(kind, text));
+    }
+}
+
+impl PendingRequest {
+    fn encode(&self, address: SocketAddr) -> String {
+        let Self { path, headers, body, .. } = self;
+        let bytes = body.len();
+        format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {bytes}\r\n{headers}\r\n{body}")
+    }
+
+    fn result_of(&self, status: u16, body: &[u8]) -> Attempt {
+        let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        match (status, problem["code"].as_str()) {
+            (200, _) => match self.event_ids(body) {
+                Some(ids) if ids.len() == self.labels.len() => return Attempt::Acknowledged(ids),
+                _ => {}
+            },
+            // The node is ending or starting, or its disk is full.
+            (503, Some("not_stored" | "shutting_down")) => return Attempt::NotStored,
+            (503, Some("outcome_unknown")) => return Attempt::Unknown,
+            _ => {}
+        }
+        let (count, body) = (self.labels.len(), String::from_utf8_lossy(body));
+        Attempt::Unexpected(format!("publish of {count} events was answered with {status}: {body}"))
+    }
+
+    /// Parses the ids of a success response; each id must match the offset beside it.
+    fn event_ids(&self, body: &[u8]) -> Option<Vec<EventId>> {
+        let answers: Vec<PublishAnswer> = if self.is_list {
+            serde_json::from_slice(body).ok()?
         } else {
-            add(&self.counters.unknown, request.labels.len());
-        }
-    }
-
-    fn refused(&mut self, request: &PendingRequest, text: &str) {
-        add(&self.counters.unknown, request.labels.len());
-        let first = request.labels[0];
-        self.violations.push(Violation::new(ViolationKind::BrokenProtocol, format!("event {first}: {text}")));
+            vec![serde_json::from_slice(body).ok()?]
+        };
+        let id = |answer: &PublishAnswer| {
+            let id: EventId = answer.id.as_deref()?.parse().ok()?;
+            (answer.offset == Some(id.offset)).then_some(id)
+        };
+        answers.iter().map(id).collect()
     }
 }

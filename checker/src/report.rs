@@ -1,10 +1,10 @@
 //! Report of all phases.
 
 use std::fmt;
-use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::counters::Counters;
-use crate::stream_plan::{ReaderAction, StreamStage};
+use crate::reader::{ReaderAction, StreamStage};
 use crate::violation::{Violation, ViolationKind};
 
 /// Violations that are explained; further ones are only counted.
@@ -13,7 +13,7 @@ const EXPLAINED_MAX: usize = 20;
 /// Counts and violations of one phase.
 pub(crate) struct PhaseReport {
     pub(crate) name: &'static str,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -54,42 +54,35 @@ impl CheckerReport {
                 }) + 1;
             }
         }
-        let mut text = format!("{:<22}", "");
-        for phase in &self.phases {
-            let _ = write!(text, "{:>12}", phase.name);
-        }
+        let mut text = row("", self.phases.iter().map(|phase| phase.name));
         for name in names {
-            let _ = write!(text, "\n{name:<22}");
-            for rows in &counted {
-                let count = rows.iter().find(|(other, _)| other == name);
-                let _ = write!(text, "{:>12}", count.map_or("-".into(), |(_, count)| count.to_string()));
-            }
+            let count =
+                |rows: &Vec<(String, u64)>| rows.iter().find(|(other, _)| other == name).map(|row| row.1);
+            let counts = counted.iter().map(count);
+            text += &row(name, counts.map(|count| count.map_or("-".to_owned(), |count| count.to_string())));
         }
         text
     }
 
     /// Faults of readers by stage, over all phases.
     fn reader_faults(&self) -> String {
-        let has_faults = |phase: &PhaseReport| {
-            StreamStage::ALL.iter().any(|&stage| {
-                ReaderAction::ALL.iter().any(|&action| phase.counters.reader_faults(stage, action) > 0)
-            })
+        let count = |stage, action| {
+            self.phases.iter().map(|phase| phase.counters.reader_faults(stage, action)).sum::<u64>()
         };
-        if !self.phases.iter().any(has_faults) {
+        let rows =
+            StreamStage::ALL.map(|stage| (stage, ReaderAction::ALL.map(|action| count(stage, action))));
+        if rows.iter().all(|(_, counts)| counts.iter().all(|count| *count == 0)) {
             return String::new();
         }
-        let mut text = format!("\n{:<22}", "readers, by stage");
-        ReaderAction::ALL.iter().for_each(|action| text += &format!("{:>12}", action.as_str()));
-        for stage in StreamStage::ALL {
-            let _ = write!(text, "\n{:<22}", stage.as_str());
-            for action in ReaderAction::ALL {
-                let count: u64 =
-                    self.phases.iter().map(|phase| phase.counters.reader_faults(stage, action)).sum();
-                let _ = write!(text, "{count:>12}");
-            }
-        }
-        text
+        let rows = rows.map(|(stage, counts)| row(stage.as_str(), counts));
+        row("readers, by stage", ReaderAction::ALL.map(ReaderAction::as_str)) + &rows.concat()
     }
+}
+
+/// A line of a table.
+fn row<T: fmt::Display>(name: &str, cells: impl IntoIterator<Item = T>) -> String {
+    let cells: String = cells.into_iter().map(|cell| format!("{cell:>12}")).collect();
+    format!("{name:<22}{cells}\n")
 }
 
 impl fmt::Display for CheckerReport {
@@ -106,7 +99,7 @@ impl fmt::Display for CheckerReport {
         if more > 0 {
             writeln!(f, "violation: {more} more are counted below")?;
         }
-        writeln!(f, "{}{}", self.table(), self.reader_faults())?;
+        write!(f, "{}{}", self.table(), self.reader_faults())?;
         let (passed, failed) = self.passed_and_failed();
         write!(f, "checker: {passed} passed, {failed} failed")
     }

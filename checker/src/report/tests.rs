@@ -1,7 +1,7 @@
 use super::*;
 
 fn phase(name: &'static str, violations: Vec<Violation>) -> PhaseReport {
-    PhaseReport { name, counters: Counters::default(), violations }
+    PhaseReport { name, counters: Arc::default(), violations }
 }
 
 #[test]

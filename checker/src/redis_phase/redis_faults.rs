@@ -11,11 +11,12 @@ use tidings_protocol::body::GapReason;
 use tidings_testkit::{RedisServer, TcpProxy};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::history::{InjectedLoss, OperationHistory, PhaseTime, TaggedOffset};
-use super::redis_calls::{call_redis, command, follow};
-use super::redis_log;
-use crate::counters::Counters;
+use super::redis_log::{self, call_redis, command, follow};
+use crate::client_context::PROBE;
+use crate::history::{History, InjectedLoss, LogPosition, PhaseTime};
 use crate::http;
+use crate::named_enum::named_enum;
+use crate::phase::PhaseRun;
 use crate::random::{draw_stop, millis};
 
 /// Milliseconds for which writes pause while a replica catches up.
@@ -27,52 +28,34 @@ const LOSS_REASONS: [GapReason; 4] =
     [GapReason::Epoch, GapReason::Diverged, GapReason::Ahead, GapReason::Lagged];
 /// Gap reasons of a trim.
 const TRIM_REASONS: [GapReason; 2] = [GapReason::Trimmed, GapReason::Lagged];
-/// Request that a node answers while Redis is full.
-const PROBE: &str = "/api/v1/channels/nodes.a.0/events?limit=1";
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// Name of the count of times in which Redis could be read and no node could.
 pub(super) const BLIND: &str = "nodes blind";
 
-/// A fault of Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RedisFault {
-    CutCalls,
-    CutPubSub,
-    HalfOpen,
-    Stop,
-    Sleep,
-    Restart,
-    Failover,
-    ThereAndBack,
-    Full,
-    // The faults below lose entries.
-    RestartEmpty,
-    Flush,
-    LossyFailover,
-    LossyThereAndBack,
-    Evict,
-    /// Deletes the log, which continues as after a trim.
-    EvictLog,
+named_enum! {
+    /// A fault of Redis.
+    pub(super) enum RedisFault {
+        CutCalls = "CLIENT KILL",
+        CutPubSub = "same, of Pub/Sub",
+        HalfOpen = "half-open",
+        Stop = "redis stopped",
+        Sleep = "DEBUG SLEEP 5",
+        Restart = "restart with data",
+        Failover = "failover in step",
+        ThereAndBack = "there and back",
+        Full = "redis full",
+        // The faults below lose entries.
+        RestartEmpty = "restart, no data",
+        Flush = "FLUSHALL",
+        LossyFailover = "lossy failover",
+        LossyThereAndBack = "same, there and back",
+        Evict = "key evicted",
+        /// Deletes the log, which continues as after a trim.
+        EvictLog = "log evicted",
+    }
 }
 
 impl RedisFault {
-    pub(super) const ALL: [Self; 15] = [
-        Self::CutCalls,
-        Self::CutPubSub,
-        Self::HalfOpen,
-        Self::Stop,
-        Self::Sleep,
-        Self::Restart,
-        Self::Failover,
-        Self::ThereAndBack,
-        Self::Full,
-        Self::RestartEmpty,
-        Self::Flush,
-        Self::LossyFailover,
-        Self::LossyThereAndBack,
-        Self::Evict,
-        Self::EvictLog,
-    ];
     /// Number of faults that lose no entry; they come first.
     const HARMLESS: usize = 9;
 
@@ -80,26 +63,6 @@ impl RedisFault {
     pub(super) fn of(loses: bool) -> &'static [Self] {
         const SORTED: (&[RedisFault], &[RedisFault]) = RedisFault::ALL.split_at(RedisFault::HARMLESS);
         if loses { SORTED.1 } else { SORTED.0 }
-    }
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::CutCalls => "CLIENT KILL",
-            Self::CutPubSub => "same, of Pub/Sub",
-            Self::HalfOpen => "half-open",
-            Self::Stop => "redis stopped",
-            Self::Sleep => "DEBUG SLEEP 5",
-            Self::Restart => "restart with data",
-            Self::Failover => "failover in step",
-            Self::ThereAndBack => "there and back",
-            Self::Full => "redis full",
-            Self::RestartEmpty => "restart, no data",
-            Self::Flush => "FLUSHALL",
-            Self::LossyFailover => "lossy failover",
-            Self::LossyThereAndBack => "same, there and back",
-            Self::Evict => "key evicted",
-            Self::EvictLog => "log evicted",
-        }
     }
 }
 
@@ -109,17 +72,13 @@ pub(super) struct RedisPair {
     pub(super) replica: Arc<RedisServer>,
     pub(super) proxy: TcpProxy,
     pub(super) nodes: Vec<SocketAddr>,
-    pub(super) history: Arc<OperationHistory>,
-    pub(super) counters: Arc<Counters>,
 }
 
 impl RedisPair {
     /// Injects faults until `until`: of those that lose entries, and of those that do not, each once before one repeats.
-    ///
-    /// # Errors
-    /// A fault could not be injected.
     pub(super) async fn inject(
         &mut self,
+        run: &PhaseRun,
         mut rng: StdRng,
         until: PhaseTime,
         loses: bool,
@@ -129,7 +88,7 @@ impl RedisPair {
         let mut missing = RedisFault::of(loses).to_vec();
         loop {
             sleep(millis(&mut rng, 50, 2000)).await;
-            let is_over = self.history.now() >= until;
+            let is_over = run.history.now() >= until;
             if is_over && missing.is_empty() {
                 return Ok(());
             }
@@ -141,14 +100,21 @@ impl RedisPair {
             let drawn = bag.swap_remove(rng.random_range(0..bag.len()));
             let fault = if is_over { missing[0] } else { drawn };
             missing.retain(|other| *other != fault);
-            self.counters.increment(fault.as_str());
-            self.history.note(fault.as_str());
-            self.inject_one(&mut rng, fault).await.map_err(|error| format!("{}: {error}", fault.as_str()))?;
-            self.history.note(format!("{}: done", fault.as_str()));
+            run.counters.increment(fault.as_str());
+            run.history.note(fault.as_str());
+            self.inject_one(run, &mut rng, fault)
+                .await
+                .map_err(|error| format!("{}: {error}", fault.as_str()))?;
+            run.history.note(format!("{}: done", fault.as_str()));
         }
     }
 
-    async fn inject_one(&mut self, rng: &mut StdRng, fault: RedisFault) -> Result<(), String> {
+    async fn inject_one(
+        &mut self,
+        run: &PhaseRun,
+        rng: &mut StdRng,
+        fault: RedisFault,
+    ) -> Result<(), String> {
         match fault {
             RedisFault::CutCalls => self.cut("normal").await,
             RedisFault::CutPubSub => self.cut("pubsub").await,
@@ -178,34 +144,34 @@ impl RedisPair {
             RedisFault::ThereAndBack => self.there_and_back().await,
             RedisFault::RestartEmpty => {
                 call_redis(&self.primary, RedisServer::kill).await?;
-                self.add_loss(fault, self.history.now(), BTreeSet::new());
+                add_loss(&run.history, fault, run.history.now(), BTreeSet::new());
                 sleep(millis(rng, 0, 500)).await;
                 call_redis(&self.primary, RedisServer::restart_empty).await
             }
             RedisFault::Flush => {
-                let begun = self.history.now();
+                let begun = run.history.now();
                 call_redis(&self.primary, |redis| command(redis, &["FLUSHALL"])).await?;
-                self.add_loss(fault, begun, BTreeSet::new());
+                add_loss(&run.history, fault, begun, BTreeSet::new());
                 Ok(())
             }
-            RedisFault::Full => self.fill(rng).await,
+            RedisFault::Full => self.fill(run, rng).await,
             RedisFault::Evict => {
                 let key = EVICTED[rng.random_range(0..EVICTED.len())];
-                let begun = self.history.now();
-                self.history.note(format!("{key} is deleted"));
+                let begun = run.history.now();
+                run.history.note(format!("{key} is deleted"));
                 call_redis(&self.primary, move |redis| command(redis, &["DEL", key])).await?;
                 // The nodes begin the log again, as after `FLUSHALL`.
-                self.add_loss(fault, begun, BTreeSet::new());
+                add_loss(&run.history, fault, begun, BTreeSet::new());
                 Ok(())
             }
-            RedisFault::EvictLog => self.evict_log().await,
-            RedisFault::LossyFailover => self.fail_over_lossy(rng).await,
-            RedisFault::LossyThereAndBack => self.there_and_back_lossy(rng).await,
+            RedisFault::EvictLog => self.evict_log(run).await,
+            RedisFault::LossyFailover => self.fail_over_lossy(run, rng).await,
+            RedisFault::LossyThereAndBack => self.there_and_back_lossy(run, rng).await,
         }
     }
 
     /// Makes Redis refuse writes for some seconds. Meanwhile a running node still answers reads.
-    async fn fill(&self, rng: &mut StdRng) -> Result<(), String> {
+    async fn fill(&self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
         let set_maxmemory = |bytes| {
             move |redis: &RedisServer| {
                 command(redis, &["CONFIG", "SET", "maxmemory", bytes]);
@@ -230,8 +196,8 @@ impl RedisPair {
         }
         call_redis(&self.primary, set_maxmemory("0")).await?;
         if !is_read {
-            self.counters.increment(BLIND);
-            self.history.note(format!("no node answered {PROBE} while redis was full: {statuses:?}"));
+            run.counters.increment(BLIND);
+            run.history.note(format!("no node answered {PROBE} while redis was full: {statuses:?}"));
         }
         Ok(())
     }
@@ -241,22 +207,14 @@ impl RedisPair {
         call_redis(&self.primary, move |redis| redis.client_kill(kind)).await.map(drop)
     }
 
-    /// Records a loss before any new entry can be stored.
-    fn add_loss(&self, fault: RedisFault, begun: PhaseTime, kept: BTreeSet<TaggedOffset>) {
-        let ended = self.history.now();
-        self.history.note(format!("{}: {} events are left", fault.as_str(), kept.len()));
-        let (fault, reasons) = (fault.as_str(), &LOSS_REASONS[..]);
-        self.history.add_loss(InjectedLoss { fault, reasons, trimmed: None, begun, ended, kept });
-    }
-
     /// Deletes the log. Its head is in another key, so the log continues there.
-    async fn evict_log(&self) -> Result<(), String> {
-        let begun = self.history.now();
+    async fn evict_log(&self, run: &PhaseRun) -> Result<(), String> {
+        let begun = run.history.now();
         let trimmed = call_redis(&self.primary, redis_log::evict).await?;
-        let (ended, fault) = (self.history.now(), RedisFault::EvictLog.as_str());
-        self.history.note(format!("{fault}: events up to {trimmed} are gone"));
+        let (ended, fault) = (run.history.now(), RedisFault::EvictLog.as_str());
+        run.history.note(format!("{fault}: events up to {trimmed} are gone"));
         let (reasons, kept) = (&TRIM_REASONS[..], BTreeSet::new());
-        self.history.add_loss(InjectedLoss { fault, reasons, trimmed: Some(trimmed), begun, ended, kept });
+        run.history.add_loss(InjectedLoss { fault, reasons, trimmed: Some(trimmed), begun, ended, kept });
         Ok(())
     }
 
@@ -322,25 +280,25 @@ impl RedisPair {
         Ok(())
     }
 
-    async fn fail_over_lossy(&mut self, rng: &mut StdRng) -> Result<(), String> {
+    async fn fail_over_lossy(&mut self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
         self.split_replica(rng).await?;
-        let begun = self.history.now();
+        let begun = run.history.now();
         if rng.random_bool(0.7) {
             call_redis(&self.primary, RedisServer::kill).await?;
         }
         sleep(millis(rng, 0, 300)).await;
-        let kept = call_redis(&self.replica, redis_log::places).await?;
-        self.add_loss(RedisFault::LossyFailover, begun, kept);
+        let kept = call_redis(&self.replica, redis_log::positions).await?;
+        add_loss(&run.history, RedisFault::LossyFailover, begun, kept);
         self.swap().await
     }
 
-    async fn there_and_back_lossy(&self, rng: &mut StdRng) -> Result<(), String> {
+    async fn there_and_back_lossy(&self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
         self.split_replica(rng).await?;
-        let kept = call_redis(&self.replica, redis_log::places).await?;
-        let begun = self.history.now();
+        let kept = call_redis(&self.replica, redis_log::positions).await?;
+        let begun = run.history.now();
         let replica = Arc::clone(&self.replica);
         call_redis(&self.primary, move |primary| follow(primary, &replica)).await?;
-        self.add_loss(RedisFault::LossyThereAndBack, begun, kept);
+        add_loss(&run.history, RedisFault::LossyThereAndBack, begun, kept);
         let replica = Arc::clone(&self.replica);
         call_redis(&self.primary, move |primary| {
             primary.promote();
@@ -348,4 +306,12 @@ impl RedisPair {
         })
         .await
     }
+}
+
+/// Records a loss before any new entry can be stored.
+fn add_loss(history: &History, fault: RedisFault, begun: PhaseTime, kept: BTreeSet<LogPosition>) {
+    let (fault, ended) = (fault.as_str(), history.now());
+    history.note(format!("{fault}: {} events are left", kept.len()));
+    let reasons = &LOSS_REASONS;
+    history.add_loss(InjectedLoss { fault, reasons, trimmed: None, begun, ended, kept });
 }

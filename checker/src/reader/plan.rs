@@ -5,81 +5,44 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::named_enum::named_enum;
 use crate::random::millis;
 
-/// Faults of a reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReaderAction {
-    /// Stops reading for a while.
-    Stop,
-    /// Reads a few bytes at a time for a while.
-    Crawl,
-    /// Resets the connection.
-    Reset,
-    /// Ends its sending side and goes on reading.
-    HalfClose,
-    /// Closes the connection.
-    Close,
-}
-
-impl ReaderAction {
-    pub(crate) const ALL: [Self; 5] = [Self::Stop, Self::Crawl, Self::Reset, Self::HalfClose, Self::Close];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Crawl => "crawl",
-            Self::Reset => "reset",
-            Self::HalfClose => "half-close",
-            Self::Close => "close",
-        }
+named_enum! {
+    /// Faults of a reader.
+    pub(crate) enum ReaderAction {
+        /// Stops reading for a while.
+        Stop = "stop",
+        /// Reads a few bytes at a time for a while.
+        Crawl = "crawl",
+        /// Resets the connection.
+        Reset = "reset",
+        /// Ends its sending side and goes on reading.
+        HalfClose = "half-close",
+        /// Closes the connection.
+        Close = "close",
     }
 }
 
-/// Stage of a stream at which a reader injects its fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StreamStage {
-    /// Connected, before the first byte of the request.
-    Connected,
-    /// Within the request.
-    Request,
-    /// After the request, before the first byte of the response.
-    Asked,
-    /// After the head of the response.
-    Head,
-    /// After some events and positions of the replay.
-    Replay,
-    /// At the head of the log.
-    Live,
-    /// Within a frame, after a kilobyte of it.
-    Frame,
-    /// While the hub shuts down.
-    Ending,
-}
-
-impl StreamStage {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Connected,
-        Self::Request,
-        Self::Asked,
-        Self::Head,
-        Self::Replay,
-        Self::Live,
-        Self::Frame,
-        Self::Ending,
-    ];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Request => "request",
-            Self::Asked => "asked",
-            Self::Head => "head",
-            Self::Replay => "replay",
-            Self::Live => "live",
-            Self::Frame => "frame",
-            Self::Ending => "ending",
-        }
+named_enum! {
+    /// Stage of a stream at which a reader injects its fault.
+    pub(crate) enum StreamStage {
+        /// Connected, before the first byte of the request.
+        Connected = "connected",
+        /// Within the request.
+        Request = "request",
+        /// After the request, before the first byte of the response.
+        Requested = "requested",
+        /// After the head of the response.
+        Head = "head",
+        /// After some events and positions of the replay.
+        Replay = "replay",
+        /// At the head of the log.
+        Live = "live",
+        /// Within a frame, after a kilobyte of it.
+        Frame = "frame",
+        /// While the hub shuts down.
+        Ending = "ending",
     }
 }
 
@@ -130,8 +93,8 @@ impl StreamPlan {
         }
     }
 
-    /// Draws a plan.
-    pub(crate) fn draw(rng: &mut StdRng) -> Self {
+    /// Draws a plan, with a fault only if the reader injects faults.
+    pub(crate) fn draw(rng: &mut StdRng, has_faults: bool) -> Self {
         let mut plan = Self { time_max: millis(rng, 50, 3000), ..Self::steady() };
         match rng.random_range(0..20) {
             0 => plan.cut = CutPoint::AfterBytes(rng.random_range(1..=120)),
@@ -146,7 +109,7 @@ impl StreamPlan {
                 plan.receive_bytes = Some(4096);
                 plan.pause = millis(rng, 500, 1500);
             }
-            8..17 => plan.draw_fault(rng),
+            8..17 if has_faults => plan.draw_fault(rng),
             _ => {}
         }
         plan

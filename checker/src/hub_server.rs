@@ -1,6 +1,6 @@
 //! The real `tidings serve` process: started, killed, terminated, and restarted on the same port and directory.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,55 +10,45 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_testkit::HubCommand;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::client_context::NodeEndpoint;
 use crate::disk::Disk;
 use crate::http;
 
 /// Longest time from the start to readiness.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
-
 /// Time over which a server that got SIGTERM ends its streams.
 const SHUTDOWN_WINDOW: Duration = Duration::from_secs(1);
-
 /// Longest time from the end of that window to the exit.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
-
 /// Bytes of the server's log in the error of a failed start.
 const LOG_TAIL_BYTES: usize = 2000;
+/// Settings of every server. Frequent positions: cuts meet some of them.
+const SETTINGS: [(&str, &str); 2] = [("TIDINGS_STREAM_KEEP_ALIVE", "1s"), ("TIDINGS_SHUTDOWN_WINDOW", "1s")];
 
 /// A server process and the parameters of its restarts.
 pub(crate) struct HubServer {
     binary: PathBuf,
     directory: PathBuf,
     /// Disk for its data; `None` if the data are in its directory.
-    disk: Option<Disk>,
-    address: SocketAddr,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) address: SocketAddr,
     settings: Vec<(&'static str, String)>,
-    /// Offset of its wall clock, in the notation of `faketime`, and the library that applies it.
-    clock: Option<(&'static str, PathBuf)>,
     /// `None` while the process is down.
     child: Option<Child>,
+    /// Changes before each SIGTERM.
+    ending: watch::Sender<u64>,
 }
 
 impl HubServer {
-    /// Starts a server with these environment variables, and waits until it is ready.
-    ///
-    /// # Errors
-    /// The server did not start; the text has the end of its log.
+    /// Starts a server with these environment variables, and waits until it is ready. Its data are on the disk, if there
+    /// is one.
     pub(crate) async fn start(
         binary: &Path,
         directory: &Path,
-        settings: &[(&'static str, String)],
-    ) -> Result<Self, String> {
-        Self::start_on(None, binary, directory, settings).await
-    }
-
-    /// Starts a server with its data on a disk of its own.
-    pub(crate) async fn start_on(
         disk: Option<Disk>,
-        binary: &Path,
-        directory: &Path,
         settings: &[(&'static str, String)],
     ) -> Result<Self, String> {
         let describe = |error: io::Error| format!("{}: {error}", directory.display());
@@ -67,32 +57,25 @@ impl HubServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(describe)?;
         let address = listener.local_addr().map_err(describe)?;
         drop(listener);
-        let mut settings = settings.to_vec();
-        settings.push(("TIDINGS_SHUTDOWN_WINDOW", format!("{}ms", SHUTDOWN_WINDOW.as_millis())));
         let mut server = Self {
             binary: binary.into(),
             directory: directory.into(),
             disk,
             address,
-            settings,
-            clock: None,
+            settings: settings.to_vec(),
             child: None,
+            ending: watch::Sender::new(0),
         };
         server.restart().await?;
         Ok(server)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn endpoint(&self) -> NodeEndpoint {
+        NodeEndpoint { address: self.address, ending: self.ending.subscribe() }
     }
 
-    pub(crate) fn disk(&self) -> Option<&Disk> {
-        self.disk.as_ref()
-    }
-
-    /// Returns the disk of an ended process.
-    pub(crate) fn into_disk(self) -> Option<Disk> {
-        self.disk
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("server.log")
     }
 
     /// Changes a setting from the next start on.
@@ -102,79 +85,57 @@ impl HubServer {
     }
 
     /// Starts the process, and waits until it is ready.
-    ///
-    /// # Errors
-    /// The server did not start; the text has the end of its log.
     pub(crate) async fn restart(&mut self) -> Result<(), String> {
         self.start_again()?;
         self.until_ready().await
     }
 
     /// Starts the process without waiting.
-    ///
-    /// # Errors
-    /// The process cannot be spawned.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
         let binary = self.binary.display();
-        let child = self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?;
-        self.child = Some(child);
+        self.child = Some(self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?);
         Ok(())
     }
 
     /// Waits until the server is ready.
-    ///
-    /// # Errors
-    /// The server is not ready in time; the text has the end of its log.
     pub(crate) async fn until_ready(&mut self) -> Result<(), String> {
         self.until("/readyz", 200).await
     }
 
     /// Waits until the server answers this path with this status.
-    ///
-    /// # Errors
-    /// The server does not do so in time; the text has the end of its log.
     pub(crate) async fn until(&mut self, path: &str, status: u16) -> Result<(), String> {
-        let binary = self.binary.display();
         let deadline = Instant::now() + READY_DEADLINE;
         while Instant::now() < deadline {
-            let asked = timeout(Duration::from_secs(1), http::get(self.address, path)).await;
-            if matches!(asked, Ok(Ok((answered, _))) if answered == status) {
+            let response = timeout(Duration::from_secs(1), http::get(self.address, path)).await;
+            if matches!(response, Ok(Ok((returned, _))) if returned == status) {
                 return Ok(());
             }
-            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-                return Err(format!(
-                    "{binary} ended at start with {status}; its log ends:\n{}",
-                    self.log_tail()
-                ));
+            if let Some(end) = self.unasked_end() {
+                return Err(end);
             }
             sleep(Duration::from_millis(20)).await;
         }
         let seconds = READY_DEADLINE.as_secs();
-        let tail = self.log_tail();
-        Err(format!("{binary} did not answer {path} with {status} within {seconds} s; its log ends:\n{tail}"))
+        Err(self.describe(&format!("did not answer {path} with {status} within {seconds} s")))
     }
 
     /// Sends a signal, such as SIGSTOP or SIGCONT.
-    ///
-    /// # Errors
-    /// The process has ended.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
         let pid = self.pid().ok_or("server process ended by itself")?;
         kill_process(pid, signal).map_err(|error| format!("server process cannot be signalled: {error}"))
     }
 
-    /// Changes the wall clock of the process from its next start on. Its monotonic clock stays true.
-    ///
-    /// # Errors
-    /// Debian's package `faketime` is missing.
-    pub(crate) fn set_clock_offset(&mut self, offset: &'static str) -> Result<(), String> {
+    /// Changes the wall clock of the process from its next start on, by an offset in the notation of `faketime`. Its
+    /// monotonic clock stays true.
+    pub(crate) fn set_clock_offset(&mut self, offset: &str) -> Result<(), String> {
         let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
-        let library = folders
-            .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
-            .find(|library| library.is_file());
+        let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|library| library.is_file());
         let library =
             library.ok_or("libfaketimeMT.so.1 is not installed; install Debian's package faketime")?;
-        self.clock = Some((offset, library));
+        self.set("LD_PRELOAD", &library.to_string_lossy());
+        self.set("FAKETIME", offset);
+        self.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         Ok(())
     }
 
@@ -189,14 +150,13 @@ impl HubServer {
     }
 
     /// Sends SIGTERM, and waits for the end.
-    ///
-    /// # Errors
-    /// The process did not end in time with exit code 0.
     pub(crate) async fn terminate(&mut self) -> Result<(), String> {
+        if self.child.is_none() {
+            return Ok(());
+        }
+        self.ending.send_modify(|count| *count += 1);
+        self.signal(Signal::TERM)?;
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        let Some(pid) = pid else { return Err("server process ended by itself".into()) };
-        kill_process(pid, Signal::TERM).map_err(|error| format!("SIGTERM cannot be sent: {error}"))?;
         let allowed = SHUTDOWN_WINDOW + SHUTDOWN_MARGIN;
         let Ok(status) = timeout(allowed, child.wait()).await else {
             let _ = child.kill().await;
@@ -205,10 +165,9 @@ impl HubServer {
         };
         match status {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!(
-                "ended with {status} after SIGTERM, expected exit code 0; its log ends:\n{}",
-                self.log_tail()
-            )),
+            Ok(status) => {
+                Err(self.describe(&format!("ended with {status} after SIGTERM, expected exit code 0")))
+            }
             Err(error) => Err(format!("end of the server process cannot be awaited: {error}")),
         }
     }
@@ -216,7 +175,7 @@ impl HubServer {
     /// Returns the exit status of a process that ended by itself.
     pub(crate) fn unasked_end(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
-        Some(format!("ended by itself with {status}; its log ends:\n{}", self.log_tail()))
+        Some(self.describe(&format!("ended by itself with {status}")))
     }
 
     /// Returns the first panic in the server's log. A panic of any task is a violation.
@@ -240,15 +199,12 @@ impl HubServer {
             }
         };
         // The environment of the checker is cleared, and the working directory holds no tidings.toml.
-        let mut hub = HubCommand::from_command(program)
+        let hub = HubCommand::from_command(program)
             .listen(&self.address.to_string())
             .data_dir(data)
             .directory(&self.directory)
+            .variables(SETTINGS)
             .variables(self.settings.iter().map(|(name, value)| (name, value)));
-        if let Some((offset, library)) = &self.clock {
-            hub = hub.variables([("LD_PRELOAD", library.as_os_str())]);
-            hub = hub.variables([("FAKETIME", *offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);
-        }
         Command::from(hub.into_command())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -257,16 +213,10 @@ impl HubServer {
             .spawn()
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.directory.join("server.log")
-    }
-
-    fn log_tail(&self) -> String {
-        let mut text = Vec::new();
-        if let Ok(mut file) = File::open(self.log_path()) {
-            let _ = io::Read::read_to_end(&mut file, &mut text);
-        }
-        let start = text.len().saturating_sub(LOG_TAIL_BYTES);
-        String::from_utf8_lossy(&text[start..]).into_owned()
+    /// Text of an error with the end of the server's log.
+    fn describe(&self, fault: &str) -> String {
+        let text = std::fs::read(self.log_path()).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL_BYTES)..]);
+        format!("{} at {} {fault}; its log ends:\n{tail}", self.binary.display(), self.address)
     }
 }

@@ -1,34 +1,47 @@
-//! The log in Redis.
+//! The log in Redis, and blocking calls of a redis-server from asynchronous code.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tidings_testkit::{RedisServer, RespReply};
 
-use super::history::TaggedOffset;
-use super::redis_calls::command;
-use crate::oracle::{EventLabel, label_of};
+use crate::history::{EventLabel, LogPosition};
+use crate::oracle::LogRecord;
 
 /// Entries of one reply.
 const PAGE: usize = 2000;
 /// The stream of nodes with the default prefix.
 const STREAM: &str = "{tidings}:log";
 
-/// An entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogRecord {
-    pub(super) place: TaggedOffset,
-    pub(super) channels: Vec<String>,
-    pub(super) label: EventLabel,
+/// Runs calls of a redis-server on a blocking thread. A panic of the calls becomes an error.
+pub(super) async fn call_redis<T: Send + 'static>(
+    server: &Arc<RedisServer>,
+    calls: impl FnOnce(&RedisServer) -> T + Send + 'static,
+) -> Result<T, String> {
+    let (address, server) = (server.address(), Arc::clone(server));
+    let done = tokio::task::spawn_blocking(move || calls(&server)).await;
+    done.map_err(|error| format!("redis at {address}: {error}"))
+}
+
+/// Sends a command and returns its reply.
+pub(super) fn command(server: &RedisServer, words: &[&str]) -> RespReply {
+    match server.command(words) {
+        RespReply::Error(error) => panic!("{}: {error}", words.join(" ")),
+        reply => reply,
+    }
+}
+
+/// Makes a server the replica of another, also if it is one already, and waits until it has the primary's data.
+pub(super) fn follow(replica: &RedisServer, primary: &RedisServer) {
+    command(replica, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    replica.wait_for_primary();
 }
 
 /// Reads all entries, oldest first.
-///
-/// # Panics
-/// On an entry that is not the checker's.
 pub(super) fn read(redis: &RedisServer) -> Vec<LogRecord> {
     let mut records: Vec<LogRecord> = Vec::new();
     loop {
-        let from = records.last().map_or(1, |last| last.place.offset + 1).to_string();
+        let from = records.last().map_or(1, |last| last.position.offset + 1).to_string();
         let page = command(redis, &["XRANGE", STREAM, &from, "+", "COUNT", &PAGE.to_string()]).list();
         let is_last = page.len() < PAGE;
         for entry in &page {
@@ -50,9 +63,9 @@ pub(super) fn evict(redis: &RedisServer) -> u64 {
     offset.unwrap_or_else(|| panic!("redis has the entry {newest:?}"))
 }
 
-/// Reads the offsets and tags of all entries.
-pub(super) fn places(redis: &RedisServer) -> BTreeSet<TaggedOffset> {
-    read(redis).iter().map(|record| record.place).collect()
+/// Reads the positions of all entries.
+pub(super) fn positions(redis: &RedisServer) -> BTreeSet<LogPosition> {
+    read(redis).iter().map(|record| record.position).collect()
 }
 
 fn decode(entry: &RespReply) -> Option<LogRecord> {
@@ -69,8 +82,8 @@ fn decode(entry: &RespReply) -> Option<LogRecord> {
     let mut header = field("m")?.split(' ').skip(1);
     let tag = u32::from_str_radix(header.next()?, 16).ok()?;
     Some(LogRecord {
-        place: TaggedOffset { offset, tag },
+        position: LogPosition { generation: 0, offset, tag },
         channels: header.skip(2).map(str::to_owned).collect(),
-        label: label_of(field("d")?)?,
+        label: EventLabel::parse(field("d")?)?,
     })
 }
