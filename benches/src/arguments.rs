@@ -76,11 +76,3 @@ pub(crate) struct BenchArguments {
     #[arg(long)]
     pub(crate) chart: Option<PathBuf>,
 }
-
-impl BenchArguments {
-    /// Whether this server is to be measured.
-    pub(crate) fn is_chosen(&self, kind: ServerKind) -> bool {
-        let is_given = kind != ServerKind::Before || self.before.is_some();
-        is_given && (self.servers.is_empty() || self.servers.contains(&kind))
-    }
-}

@@ -1,15 +1,33 @@
 //! Benchmarks, one module each.
 
-pub(crate) mod fanout;
-pub(crate) mod fastapi;
-mod full_hub;
-pub(crate) mod growth;
-pub(crate) mod memory;
-pub(crate) mod publish;
-pub(crate) mod redis;
-pub(crate) mod restart;
-pub(crate) mod resume;
-pub(crate) mod retention;
-mod server_rounds;
-pub(crate) mod slow_consumers;
-pub(crate) mod syscalls;
+mod fanout;
+mod fastapi;
+mod growth;
+mod memory;
+mod publish;
+mod redis;
+mod restart;
+mod resume;
+mod retention;
+mod slow_consumers;
+mod stored_events;
+mod syscalls;
+
+use crate::{BenchResult, arguments::Benchmark, context::BenchContext, table::FigureTable};
+
+/// Runs a benchmark and returns its tables.
+pub(crate) fn measure(benchmark: Benchmark, context: &BenchContext) -> BenchResult<Vec<FigureTable>> {
+    Ok(match benchmark {
+        Benchmark::Fanout => vec![fanout::paced(context)?, fanout::saturated(context)?],
+        Benchmark::Publish => vec![publish::single(context)?, publish::batched(context)?],
+        Benchmark::Memory => vec![memory::measure(context)?],
+        Benchmark::SlowConsumers => vec![slow_consumers::measure(context)?],
+        Benchmark::Growth => vec![growth::measure(context)?],
+        Benchmark::Syscalls => vec![syscalls::measure(context)?],
+        Benchmark::Resume => vec![resume::storms(context)?, resume::quiet(context)?],
+        Benchmark::Restart => vec![restart::measure(context)?],
+        Benchmark::Retention => vec![retention::measure(context)?],
+        Benchmark::Redis => vec![redis::rates(context)?, redis::latencies(context)?],
+        Benchmark::Fastapi => vec![fastapi::measure(context)?],
+    })
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::numbers::count;
+use crate::numbers::short;
 
 /// Bars of one figure.
 #[derive(Debug, Clone)]
@@ -86,15 +86,6 @@ fn draw_panel(svg: &mut String, panel: &ChartPanel, top: f64) {
             "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{BAR_HEIGHT}\" rx=\"2\"/>"
         );
         text(svg, "value", left + width + 6.0, base, "start", &format!("{}{}", short(*value), panel.unit));
-    }
-}
-
-/// Formats three digits, or all digits of the integer part.
-fn short(value: f64) -> String {
-    match value {
-        value if value < 10.0 => format!("{value:.2}"),
-        value if value < 100.0 => format!("{value:.1}"),
-        value => count(value),
     }
 }
 

@@ -5,27 +5,31 @@
 mod arguments;
 mod benchmarks;
 mod chart;
-mod client_fleet;
-mod event;
+mod comparison;
+mod context;
+mod fleet;
 mod numbers;
-mod report;
 mod requests;
-mod result;
 mod server;
+mod table;
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    process::{Command, ExitCode},
+};
 
 use clap::{Parser, ValueEnum};
 
 use crate::{
     arguments::{BenchArguments, Benchmark},
-    report::FigureTable,
-    result::BenchResult,
-    server::Programs,
+    context::BenchContext,
 };
 
+/// Result with any error.
+type BenchResult<T> = Result<T, Box<dyn std::error::Error>>;
+
 fn main() -> ExitCode {
-    match run(&BenchArguments::parse()) {
+    match run(BenchArguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -34,13 +38,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &BenchArguments) -> BenchResult<()> {
-    let BenchArguments { server, before, directory, .. } = arguments.clone();
-    let programs = Programs::find(server, before, directory)?;
-    report::pin_to_second_core()?;
-    std::fs::create_dir_all(&programs.directory)?;
-    let measured = measure(arguments, &programs);
-    std::fs::remove_dir_all(&programs.directory)?;
+fn run(arguments: BenchArguments) -> BenchResult<()> {
+    let context = BenchContext::new(arguments)?;
+    // The servers run on the first core.
+    let pinned = Command::new("taskset").args(["-pc", "1", &std::process::id().to_string()]).output()?;
+    if !pinned.status.success() {
+        return Err("this takes two cores: one for the server, one for the load".into());
+    }
+    fs::create_dir_all(&context.directory)?;
+    let measured = measure(&context);
+    fs::remove_dir_all(&context.directory)?;
     match measured? {
         0 => Ok(()),
         count => Err(format!("{count} counts were wrong, see above").into()),
@@ -48,18 +55,18 @@ fn run(arguments: &BenchArguments) -> BenchResult<()> {
 }
 
 /// Prints the tables of each benchmark; returns the number of wrong counts.
-fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<usize> {
+fn measure(context: &BenchContext) -> BenchResult<usize> {
+    let arguments = &context.arguments;
     let all = Benchmark::value_variants();
     let chosen = if arguments.benchmarks.is_empty() { all } else { &arguments.benchmarks };
     let (mut wrong, mut targets, mut panels) = (0, Vec::new(), Vec::new());
     for benchmark in chosen {
-        let load = report::load()?;
-        let name =
-            benchmark.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let load = table::load_average()?;
+        let name = benchmark.to_possible_value();
+        let name = name.map_or_else(String::new, |value| value.get_name().to_owned());
         eprintln!("measuring: {name}, load {load}");
-        let tables = tables(*benchmark, arguments, programs)?;
-        report::in_block(arguments.markdown, &name, || {
-            report::print_machine()?;
+        let tables = benchmarks::measure(*benchmark, context)?;
+        table::in_block(arguments.markdown, &name, || {
             tables.iter().try_for_each(|table| table.print(&load, arguments.markdown))
         })?;
         for table in tables {
@@ -69,34 +76,13 @@ fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<usize
         }
     }
     if !targets.is_empty() {
-        report::in_block(arguments.markdown, "targets", || {
-            report::print_machine()?;
-            report::print_targets(&targets);
+        table::in_block(arguments.markdown, "targets", || {
+            table::print_targets(&targets);
             Ok(())
         })?;
     }
     if let Some(file) = &arguments.chart {
-        std::fs::write(file, chart::draw(&panels))?;
+        fs::write(file, chart::draw(&panels))?;
     }
     Ok(wrong)
-}
-
-fn tables(
-    benchmark: Benchmark,
-    arguments: &BenchArguments,
-    programs: &Programs,
-) -> BenchResult<Vec<FigureTable>> {
-    Ok(match benchmark {
-        Benchmark::Fanout => benchmarks::fanout::measure(arguments, programs)?,
-        Benchmark::Publish => benchmarks::publish::measure(arguments, programs)?,
-        Benchmark::Memory => vec![benchmarks::memory::measure(arguments, programs)?],
-        Benchmark::SlowConsumers => vec![benchmarks::slow_consumers::measure(arguments, programs)?],
-        Benchmark::Growth => vec![benchmarks::growth::measure(arguments, programs)?],
-        Benchmark::Syscalls => vec![benchmarks::syscalls::measure(arguments, programs)?],
-        Benchmark::Resume => benchmarks::resume::measure(arguments, programs)?,
-        Benchmark::Restart => vec![benchmarks::restart::measure(arguments, programs)?],
-        Benchmark::Retention => vec![benchmarks::retention::measure(arguments, programs)?],
-        Benchmark::Redis => benchmarks::redis::measure(arguments, programs)?,
-        Benchmark::Fastapi => vec![benchmarks::fastapi::measure(arguments, programs)?],
-    })
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Median; 0 if there is no value.
+/// Median; NaN if there is no value.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
-        0 => 0.0,
+        0 => f64::NAN,
         count if count % 2 == 1 => values[count / 2],
         count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
     }
@@ -26,9 +26,22 @@ pub(crate) fn count(value: f64) -> String {
     out
 }
 
-/// Formats a figure: one decimal below 100, a grouped integer above.
+/// Formats three digits, or all digits of the integer part.
+pub(crate) fn short(value: f64) -> String {
+    match value {
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
+        value => count(value),
+    }
+}
+
+/// Formats a figure; NaN is one that was not measured.
 pub(crate) fn figure_text(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { count(value) }
+    match value {
+        value if value.is_nan() => "–".to_owned(),
+        value if value.fract() == 0.0 => count(value),
+        value => short(value),
+    }
 }
 
 /// Converts to microseconds.

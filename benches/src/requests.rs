@@ -1,33 +1,37 @@
 //! Requests on the hub's routes, and the filling of a log.
 
-use std::net::SocketAddr;
-
-use tidings_load::StampCodec;
+use tidings_load::{Stamp, StampCodec};
 use tidings_testkit::HttpConnection;
 
 use crate::{
-    event::{EVENT_BYTES, RUN, data, stamp},
-    result::BenchResult,
+    BenchResult,
+    fleet::{EVENT_BYTES, RUN},
+    server::BenchServer,
 };
 
 /// Events of one batch that fills a log.
-const BATCH_EVENTS: usize = 2_000;
+const FILL_BATCH: usize = 2_000;
 
+/// Header of an event.
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 /// Header of a batch.
 pub(crate) const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 /// Publishes numbered events to channels in batches, and returns the id of the last one.
 pub(crate) fn fill(
-    address: SocketAddr,
+    server: &BenchServer,
     events: impl IntoIterator<Item = (String, u64)>,
 ) -> BenchResult<String> {
-    let mut connection = HttpConnection::connect(&address.to_string());
+    let mut connection = HttpConnection::connect(&server.address.to_string());
     let (codec, mut last_id, mut events) = (StampCodec::new(RUN), None, events.into_iter().peekable());
     while events.peek().is_some() {
-        let batch = events.by_ref().take(BATCH_EVENTS);
-        let lines: String = batch
-            .map(|(channel, number)| line(&channel, &data(&codec, stamp(0, number, 0), EVENT_BYTES)))
-            .collect();
+        let mut lines = String::new();
+        for (channel, number) in events.by_ref().take(FILL_BATCH) {
+            let stamp = Stamp { channel: 0, producer: 0, number: u32::try_from(number)?, micros: 0 };
+            let mut data = Vec::with_capacity(EVENT_BYTES);
+            codec.write(stamp, EVENT_BYTES, &mut data);
+            lines += &line(&channel, &String::from_utf8(data)?);
+        }
         connection.send(request("POST", "/api/v1/publish", NDJSON, lines.as_bytes()));
         let ids = connection.read_response().assert_status(200).json();
         last_id = ids.as_array().and_then(|ids| Some(ids.last()?["id"].as_str()?.to_owned()));

@@ -2,8 +2,6 @@
 
 mod kind;
 mod others;
-mod process;
-mod programs;
 mod redis;
 
 use std::{
@@ -11,173 +9,148 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_load::ProcessTree;
+use tidings_testkit::{ChildProcess, HubCommand, free_port};
 
-use self::process::{free_address, spawn};
-pub(crate) use self::{kind::ServerKind, programs::Programs, redis::PinnedRedis};
-use crate::{requests::request, result::BenchResult};
+pub(crate) use self::{kind::ServerKind, redis::PinnedRedis};
+use crate::{BenchResult, context::BenchContext, requests::request};
 
 /// Longest time to readiness.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
+/// Settings of the hub: limits and keep-alives out of the way of the load.
+const HUB_SETTINGS: [(&str, &str); 4] = [
+    ("TIDINGS_STREAM_KEEP_ALIVE", "1h"),
+    ("TIDINGS_SHUTDOWN_WINDOW", "1ms"),
+    ("TIDINGS_LIMITS_CONNECTIONS", "19000"),
+    ("RUST_LOG", "error"),
+];
+
 /// A running server. Dropping it kills all its processes.
+#[derive(Debug)]
 pub(crate) struct BenchServer {
     /// The server, and then its backend.
-    children: Vec<Child>,
+    children: Vec<ChildProcess>,
+    /// The same processes, each with its descendants.
+    pub(crate) trees: Vec<ProcessTree>,
     pub(crate) address: SocketAddr,
-    /// Route of publishes.
-    pub(crate) publishes: PublishRoute,
+    /// Address of Pushpin's route for publishes. Other servers have a route of each channel for them.
+    pub(crate) pushpin: Option<SocketAddr>,
     /// Time from the start of the process to readiness.
     pub(crate) ready_after: Duration,
     data: PathBuf,
+    /// Whether the data is removed with the server.
+    pub(crate) is_temporary: bool,
 }
 
-/// Form of a server's publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PublishRoute {
-    /// A request to the channel's route.
-    ByRoute,
-    /// Items for Pushpin, at an address of their own.
-    AsItems(SocketAddr),
+/// Commands of a server.
+struct ServerCommands {
+    /// The server, and then its backend.
+    commands: Vec<Command>,
+    pushpin: Option<SocketAddr>,
+    /// Addresses at which a ready server listens.
+    listens_at: Vec<SocketAddr>,
+    /// Path that a ready server answers with 200.
+    ready_path: Option<&'static str>,
+}
+
+impl ServerCommands {
+    fn of_one(command: Command, address: SocketAddr) -> Self {
+        Self { commands: vec![command], pushpin: None, listens_at: vec![address], ready_path: None }
+    }
 }
 
 impl BenchServer {
     /// Starts a server with the data of `name`, and waits until it is ready. `settings` are environment variables.
     pub(crate) fn start(
-        programs: &Programs,
+        context: &BenchContext,
         kind: ServerKind,
         name: &str,
         settings: &[(&str, &str)],
     ) -> BenchResult<Self> {
-        let address = free_address()?;
-        let data = programs.directory.join(name);
-        let (mut beside, mut publishes, mut needed) = (None, PublishRoute::ByRoute, vec![address]);
-        if matches!(kind, ServerKind::Nchan | ServerKind::Pushpin) {
-            fs::create_dir_all(&data)?;
-        }
-        let command = match kind {
+        let (address, data) = (free_address(), context.directory.join(name));
+        let baseline = |program: &Path| {
+            let mut command = Command::new(program);
+            command.arg(address.to_string());
+            ServerCommands::of_one(command, address)
+        };
+        let commands = match kind {
+            ServerKind::AxumBaseline => baseline(&context.axum_baseline),
+            ServerKind::EpollBaseline => baseline(&context.epoll_baseline),
+            ServerKind::Nchan => ServerCommands::of_one(others::nchan(&data, address)?, address),
+            ServerKind::Pushpin => others::pushpin(context, &data, address)?,
             ServerKind::Memory | ServerKind::Before | ServerKind::Interval | ServerKind::Fsync => {
-                hub(programs, kind, &data, address, settings)
-            }
-            ServerKind::AxumBaseline | ServerKind::EpollBaseline => {
-                let is_epoll = kind == ServerKind::EpollBaseline;
-                let program = if is_epoll { &programs.epoll_baseline } else { &programs.axum_baseline };
-                let mut command = Command::new(program);
-                command.arg(address.to_string());
-                command
-            }
-            ServerKind::Nchan => others::nchan(&data, address)?,
-            ServerKind::Pushpin => {
-                let pushpin = others::pushpin(programs, &data, address)?;
-                beside = Some(pushpin.origin);
-                publishes = PublishRoute::AsItems(pushpin.publishes);
-                needed.extend([pushpin.publishes, pushpin.behind]);
-                pushpin.server
+                let before = context.hub_before.as_ref().filter(|_| kind == ServerKind::Before);
+                let hub = HubCommand::new(before.unwrap_or(&context.hub))
+                    .listen(&address.to_string())
+                    .data_dir(&data)
+                    .variables([("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"))])
+                    .variables(HUB_SETTINGS)
+                    .variables(settings.iter().copied());
+                let hub = ServerCommands::of_one(hub.into_command(), address);
+                ServerCommands { ready_path: Some("/readyz"), ..hub }
             }
         };
-        let commands: Vec<Command> = [Some(command), beside].into_iter().flatten().collect();
-        let is_ready = |server: &Self| match kind {
-            ServerKind::Pushpin => server.listens_at(&needed) && server.answers("/api/v1/events/ready"),
-            _ if kind.is_ours() => server.answers("/readyz"),
-            _ => server.listens_at(&needed),
-        };
-        Self::start_commands(&commands, address, publishes, data, is_ready)
+        Self::start_commands(&commands, address, data)
     }
 
     /// Starts a command with a free address, and waits until it listens there.
     pub(crate) fn start_command(command: impl FnOnce(SocketAddr) -> Command) -> BenchResult<Self> {
-        let address = free_address()?;
-        let is_ready = |server: &Self| server.listens_at(&[address]);
-        let commands = [command(address)];
-        Self::start_commands(&commands, address, PublishRoute::ByRoute, PathBuf::new(), is_ready)
+        let address = free_address();
+        let commands = ServerCommands::of_one(command(address), address);
+        Self::start_commands(&commands, address, PathBuf::new())
     }
 
-    fn start_commands(
-        commands: &[Command],
-        address: SocketAddr,
-        publishes: PublishRoute,
-        data: PathBuf,
-        is_ready: impl Fn(&Self) -> bool,
-    ) -> BenchResult<Self> {
+    fn start_commands(server: &ServerCommands, address: SocketAddr, data: PathBuf) -> BenchResult<Self> {
         let began = Instant::now();
-        let children = commands.iter().map(spawn).collect::<BenchResult<Vec<_>>>()?;
-        let mut server = Self { children, address, publishes, ready_after: Duration::ZERO, data };
-        while !is_ready(&server) {
-            if let Some(status) = server.children[0].try_wait()? {
-                return Err(format!("server ended at its start: {status}").into());
+        let mut children: Vec<ChildProcess> = server.commands.iter().map(spawn_pinned).collect();
+        let trees = children.iter().map(|child| ProcessTree(child.id())).collect();
+        let is_ready = || {
+            // The parts of Pushpin find each other after each of them listens.
+            server.listens_at.iter().all(|address| TcpStream::connect(address).is_ok())
+                && server.ready_path.is_none_or(|path| answers(address, path))
+        };
+        while !is_ready() {
+            if !children[0].is_running() {
+                return Err(format!("server ended at its start: {}", children[0].wait()).into());
             }
             if began.elapsed() > READY_WITHIN {
                 return Err(format!("server was not ready within {READY_WITHIN:?}").into());
             }
             thread::sleep(Duration::from_millis(2));
         }
-        server.ready_after = began.elapsed();
-        Ok(server)
+        let (ready_after, pushpin) = (began.elapsed(), server.pushpin);
+        Ok(Self { children, trees, address, pushpin, ready_after, data, is_temporary: false })
     }
 
-    fn listens_at(&self, addresses: &[SocketAddr]) -> bool {
-        addresses.iter().all(|address| TcpStream::connect(address).is_ok())
-    }
-
-    /// Whether a request is answered with 200. The parts of Pushpin find each other after each of them listens.
-    fn answers(&self, path: &str) -> bool {
-        let read_status = || -> io::Result<[u8; 12]> {
-            let mut socket = TcpStream::connect(self.address)?;
-            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-            socket.write_all(&request("GET", path, "", b""))?;
-            let mut status = [0; 12];
-            socket.read_exact(&mut status)?;
-            Ok(status)
-        };
-        read_status().is_ok_and(|status| status == *b"HTTP/1.1 200")
-    }
-
-    /// Kills the server and removes its data.
-    pub(crate) fn discard(self) {
-        let data = self.data.clone();
-        drop(self);
-        let _ = fs::remove_dir_all(data);
-    }
-
-    /// CPU time of all its processes so far.
     pub(crate) fn cpu(&self) -> BenchResult<Duration> {
-        let each = self.leaders().map(ProcessTree::cpu);
-        Ok(each.sum::<Option<Duration>>().ok_or("server has gone")?)
+        cpu_time(&self.trees)
     }
 
     /// Proportional set size of all its processes, in KiB.
     pub(crate) fn pss_kib(&self) -> BenchResult<u64> {
-        let each = self.leaders().map(ProcessTree::memory_kib);
+        let each = self.trees.iter().map(|tree| tree.memory_kib());
         Ok(each.sum::<Option<u64>>().ok_or("server has gone")?)
     }
 
-    fn leaders(&self) -> impl Iterator<Item = ProcessTree> {
-        self.children.iter().map(|child| ProcessTree(child.id()))
+    /// A field of the server's status, in KiB: `VmRSS:`, or `VmHWM:` for the peak since [`BenchServer::forget_peak`].
+    pub(crate) fn status_kib(&self, field: &str) -> BenchResult<u64> {
+        Ok(self.trees[0].field_kib("status", field).ok_or("server has gone")?)
+    }
+
+    pub(crate) fn forget_peak(&self) -> BenchResult<()> {
+        Ok(fs::write(self.trees[0].file("clear_refs"), "5")?)
     }
 
     /// All its processes.
     pub(crate) fn processes(&self) -> Vec<ProcessTree> {
-        self.leaders().flat_map(|leader| [vec![leader], leader.children()].concat()).collect()
-    }
-
-    /// Peak resident memory since [`BenchServer::forget_peak`], in KiB.
-    pub(crate) fn peak_kib(&self) -> BenchResult<u64> {
-        field_kib(&self.proc("status"), "VmHWM:")
-    }
-
-    /// Resident memory, in KiB.
-    pub(crate) fn resident_kib(&self) -> BenchResult<u64> {
-        field_kib(&self.proc("status"), "VmRSS:")
-    }
-
-    pub(crate) fn forget_peak(&self) -> BenchResult<()> {
-        Ok(fs::write(self.proc("clear_refs"), "5")?)
+        self.trees.iter().flat_map(|tree| [vec![*tree], tree.children()].concat()).collect()
     }
 
     /// Size of all files in its data directory, in bytes.
@@ -187,75 +160,71 @@ impl BenchServer {
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> BenchResult<()> {
-        let server = &mut self.children[0];
-        kill_process(Pid::from_child(server), Signal::TERM)?;
-        let status = server.wait()?;
+        self.children[0].signal(Signal::TERM);
+        let status = self.children[0].wait();
         if status.success() {
             Ok(())
         } else {
             Err(format!("server ended with {status} after SIGTERM").into())
         }
     }
-
-    fn proc(&self, file: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{file}", self.children[0].id()))
-    }
 }
 
 impl Drop for BenchServer {
     fn drop(&mut self) {
         // Parts of a server have process groups of their own, so each process is killed by its id.
-        let processes = self.processes();
-        for child in &mut self.children {
-            let _ = child.kill();
-        }
-        for process in processes {
-            // The id of a process that was waited for may belong to another process.
-            let is_own = self.children.iter().any(|child| child.id() == process.0);
-            if let Some(id) = i32::try_from(process.0).ok().and_then(Pid::from_raw).filter(|_| !is_own) {
+        let parts: Vec<ProcessTree> = self.trees.iter().flat_map(|tree| tree.children()).collect();
+        self.children.clear();
+        for part in parts {
+            if let Some(id) = i32::try_from(part.0).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(id, Signal::KILL);
             }
         }
-        for child in &mut self.children {
-            let _ = child.wait();
+        if self.is_temporary {
+            let _ = fs::remove_dir_all(&self.data);
         }
     }
 }
 
-/// Command of the hub, with limits and keep-alives out of the way of the load.
-fn hub(
-    programs: &Programs,
-    kind: ServerKind,
-    data: &Path,
-    address: SocketAddr,
-    settings: &[(&str, &str)],
-) -> Command {
-    let before = programs.before.as_ref().filter(|_| kind == ServerKind::Before);
-    let mut command = Command::new(before.unwrap_or(&programs.server));
-    command.args(["serve", "--listen", &address.to_string()]).arg("--data-dir").arg(data);
-    command.env("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"));
-    command.env("TIDINGS_STREAM_KEEP_ALIVE", "1h").env("TIDINGS_SHUTDOWN_WINDOW", "1ms");
-    command.env("TIDINGS_LIMITS_CONNECTIONS", "19000").env("RUST_LOG", "error");
-    command.envs(settings.iter().copied());
-    command
+/// CPU time of all these processes so far.
+pub(crate) fn cpu_time(trees: &[ProcessTree]) -> BenchResult<Duration> {
+    let each = trees.iter().map(|tree| tree.cpu());
+    Ok(each.sum::<Option<Duration>>().ok_or("server has gone")?)
 }
 
-fn field_kib(file: &Path, field: &str) -> BenchResult<u64> {
-    let text = fs::read_to_string(file)?;
-    let line =
-        text.lines().find_map(|line| line.strip_prefix(field)).ok_or(format!("no {field} in {file:?}"))?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+/// Starts a command on the first core.
+fn spawn_pinned(command: &Command) -> ChildProcess {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    ChildProcess::spawn(pinned.stdout(Stdio::null()))
+}
+
+/// A free address of loopback.
+fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
+}
+
+/// Whether a request is answered with 200.
+fn answers(address: SocketAddr, path: &str) -> bool {
+    let read_status = || -> io::Result<[u8; 12]> {
+        let mut socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.write_all(&request("GET", path, "", b""))?;
+        let mut status = [0; 12];
+        socket.read_exact(&mut status)?;
+        Ok(status)
+    };
+    read_status().is_ok_and(|status| status == *b"HTTP/1.1 200")
 }
 
 /// Size of all files; files that disappear meanwhile count as 0.
 fn directory_bytes(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => directory_bytes(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => directory_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

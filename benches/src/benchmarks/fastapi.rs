@@ -3,23 +3,22 @@
 use std::{
     collections::VecDeque,
     fs,
-    net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use tidings_load::{ClientFleet, FleetEvent, ReadPace, Stamp, StampCodec};
+use tidings_load::{ClientFleet, FleetEvent, FleetPublisher, FleetStream, ReadPace, Stamp, StampCodec};
 use tidings_testkit::{RespConnection, RespReply};
 
 use crate::{
-    arguments::BenchArguments,
-    event::{EVENT_BYTES, RUN},
+    BenchResult,
+    context::BenchContext,
+    fleet::{EVENT_BYTES, RUN},
     numbers::{count, figure_text, micros},
-    report::FigureTable,
-    requests::request,
-    result::BenchResult,
-    server::{BenchServer, PinnedRedis, Programs, ServerKind},
+    requests::{JSON, request},
+    server::{BenchServer, PinnedRedis, ServerKind},
+    table::FigureTable,
 };
 
 /// A FastAPI route with sse-starlette and broadcaster.
@@ -54,7 +53,7 @@ const STACKS: [(&str, ServerStack); 3] = [
     ("tidings, HTTP with keys", ServerStack::Keyed),
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum InjectedFault {
     None,
     /// Clients lose their connections in turn, and reconnect.
@@ -65,15 +64,15 @@ enum InjectedFault {
     All,
 }
 
-const KINDS_OF_FAULT: [(&str, InjectedFault); 4] = [
+const INJECTED_FAULTS: [(&str, InjectedFault); 4] = [
     ("none", InjectedFault::None),
     ("clients reconnect", InjectedFault::Clients),
     ("and one connection to Redis is killed", InjectedFault::One),
     ("and all connections to Redis are killed", InjectedFault::All),
 ];
 
-pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
-    let seconds = arguments.slice * SLICES;
+pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
+    let time = context.slice().mul_f64(SLICES);
     let mut table = FigureTable::new(
         "Deliveries of FastAPI, sse-starlette and broadcaster beside Tidings",
         &[
@@ -89,9 +88,9 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
             "server CPU per delivery, µs",
             "memory, MiB",
         ],
-        &format!(
+        format!(
             "Two servers over one Redis on the first core; {} subscribers of {CHANNELS} channels, {EVENTS_PER_SECOND} events/s for \
-             {seconds:.0} s, each row once. Clients that reconnect: one connection is cut every {CUT_EVERY:?}, and asks again after \
+             {time:.0?}, each row once. Clients that reconnect: one connection is cut every {CUT_EVERY:?}, and asks again after \
              {BACK_AFTER:?} with its `Last-Event-ID`, if it has one. Connections to Redis are killed {FAULTS} times: one, or all by \
              `CLIENT KILL TYPE pubsub`, and `CLIENT KILL TYPE normal`, in turn. Lost is what a client did not get though its stream was \
              open or resumed. A `PUBLISH` without an answer counts for nothing. \
@@ -100,44 +99,38 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
             CHANNELS * SUBSCRIBERS_EACH,
         ),
     );
-    let python = python()?;
-    for (fault_name, fault) in KINDS_OF_FAULT {
+    for (fault_name, fault) in INJECTED_FAULTS {
         for (name, stack) in STACKS {
-            let seen = match (stack, &python) {
-                (ServerStack::FastApi, None) => Err("its Python is not installed".into()),
-                _ => {
-                    StackRun::begin(programs, stack, python.as_ref()).and_then(|run| run.take(fault, seconds))
-                }
-            };
-            let row = [name.to_owned(), fault_name.to_owned()].into_iter();
-            match seen {
-                Ok(seen) => {
-                    eprintln!("  {name}, {fault_name}: {seen:?}");
+            let mut row = vec![name.to_owned(), fault_name.to_owned()];
+            match StackRun::begin(context, stack).and_then(|run| run.take(fault, time)) {
+                Ok(figures) => {
+                    eprintln!("  {name}, {fault_name}: {figures:?}");
                     // A key makes a publish certain. `PUBLISH` promises no delivery while no node is subscribed.
                     let is_sure = stack == ServerStack::Keyed
                         || stack == ServerStack::Captured && fault != InjectedFault::All;
-                    if is_sure && seen.lost + seen.away + seen.doubled + seen.gaps > 0 {
-                        table.errors.push(format!("{name}, {fault_name}: {seen:?}"));
+                    if is_sure && figures.lost + figures.away + figures.doubled + figures.gaps > 0 {
+                        table.errors.push(format!("{name}, {fault_name}: {figures:?}"));
                     }
-                    table.row(row.chain(seen.cells()));
+                    row.extend(figures.cells());
                 }
                 Err(error) if stack != ServerStack::FastApi => return Err(error),
                 Err(error) => {
-                    let empty = std::iter::repeat_n("–".to_owned(), table.columns.len() - 3);
-                    table.row(row.chain([error.to_string()]).chain(empty));
+                    row.push(error.to_string());
+                    row.resize(table.columns.len(), "–".to_owned());
                 }
             }
+            table.row(row);
         }
     }
     Ok(table)
 }
 
 /// Python with the libraries of the route, if `cargo xtask compare` has installed it.
-fn python() -> BenchResult<Option<PathBuf>> {
+fn python() -> BenchResult<PathBuf> {
     let this = std::env::current_exe()?;
     let target = this.ancestors().nth(2).ok_or("this program is in no target directory")?;
     let python = target.join("python/guides/bin/python");
-    Ok(python.exists().then_some(python))
+    if python.exists() { Ok(python) } else { Err("its Python is not installed".into()) }
 }
 
 /// Figures of one run.
@@ -148,18 +141,17 @@ struct StackFigures {
     away: u64,
     doubled: u64,
     gaps: u64,
+    /// p50 and p99, in ms.
     latencies: [f64; 2],
-    cpu: f64,
-    memory: f64,
+    cpu_per_delivery: f64,
+    memory_mib: f64,
 }
 
 impl StackFigures {
     fn cells(&self) -> [String; 9] {
         let share = |lost: u64| match lost {
             0 => "0".to_owned(),
-            lost => {
-                format!("{} ({:.1}%)", count(lost as f64), lost as f64 / self.expected as f64 * 100.0)
-            }
+            lost => format!("{} ({:.1}%)", count(lost as f64), lost as f64 / self.expected as f64 * 100.0),
         };
         [
             count(self.expected as f64),
@@ -167,141 +159,124 @@ impl StackFigures {
             share(self.away),
             self.doubled.to_string(),
             self.gaps.to_string(),
-            format!("{:.1}", self.latencies[0]),
-            format!("{:.1}", self.latencies[1]),
-            figure_text(self.cpu),
-            format!("{:.0}", self.memory),
+            figure_text(self.latencies[0]),
+            figure_text(self.latencies[1]),
+            figure_text(self.cpu_per_delivery),
+            figure_text(self.memory_mib),
         ]
     }
 }
 
+/// One publisher that retries its requests in order.
+#[derive(Debug, Default)]
+struct RetryQueue {
+    waiting: VecDeque<Vec<u8>>,
+    in_flight: Vec<u8>,
+    not_before: Option<Instant>,
+}
+
 /// One stack under load.
 struct StackRun {
-    fleet: ClientFleet,
+    clients: ClientFleet,
     servers: [BenchServer; 2],
     stack: ServerStack,
     codec: StampCodec,
     /// Connection for `PUBLISH`.
     connection: Option<RespConnection>,
-    /// Requests of each publisher; the first is in flight or waits for its retry.
-    waiting: Vec<VecDeque<Vec<u8>>>,
-    retry_at: Vec<Option<Instant>>,
+    queues: Vec<RetryQueue>,
     /// Streams to reopen, with the time for it.
     away: VecDeque<(Instant, usize)>,
-    published: u64,
-    directory: PathBuf,
+    published: u32,
     /// The last field: it is dropped after the servers.
     redis: PinnedRedis,
 }
 
 impl StackRun {
     /// Starts two servers and opens all streams, half of them at each.
-    fn begin(programs: &Programs, stack: ServerStack, python: Option<&PathBuf>) -> BenchResult<Self> {
+    fn begin(context: &BenchContext, stack: ServerStack) -> BenchResult<Self> {
         let redis = PinnedRedis::start()?;
-        let directory = programs.directory.join("fastapi");
-        fs::create_dir_all(&directory)?;
-        fs::write(directory.join("app.py"), APP)?;
-        let start = |at: usize| match (stack, python) {
-            (ServerStack::FastApi, Some(python)) => BenchServer::start_command(|address| {
-                let mut command = Command::new(python);
-                command.args(["-m", "uvicorn", "app:app", "--log-level", "critical", "--app-dir"]);
-                command.arg(&directory).args(["--host", &address.ip().to_string()]);
-                command.args(["--port", &address.port().to_string()]).env("REDIS_URL", redis.server.url());
-                command
-            }),
-            _ => {
-                let url = redis.server.url();
-                let capture = if stack == ServerStack::Captured { "project.*" } else { "" };
-                let settings = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_CAPTURE", capture)];
-                let settings = if capture.is_empty() { &settings[..1] } else { &settings };
-                BenchServer::start(programs, ServerKind::Memory, &format!("fastapi/{at}"), settings)
-            }
+        let url = redis.server.url();
+        let captured = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_CAPTURE", "project.*")];
+        let start = || match stack {
+            ServerStack::FastApi => start_fastapi(&context.directory, &url),
+            ServerStack::Captured => context.start(ServerKind::Memory, &captured),
+            ServerStack::Keyed => context.start(ServerKind::Memory, &captured[..1]),
         };
-        let servers = [start(0)?, start(1)?];
         let mut run = Self {
-            fleet: ClientFleet::new(RUN, CHANNELS as usize, 1)?,
+            clients: ClientFleet::new(RUN, CHANNELS as usize, CHANNELS as usize)?,
+            servers: [start()?, start()?],
             stack,
             codec: StampCodec::new(RUN),
             connection: None,
-            waiting: vec![VecDeque::new(); CHANNELS as usize],
-            retry_at: vec![None; CHANNELS as usize],
+            queues: (0..CHANNELS).map(|_| RetryQueue::default()).collect(),
             away: VecDeque::new(),
             published: 0,
-            directory,
-            servers,
             redis,
         };
+        let address = |at: u32| run.servers[at as usize % 2].address;
         for at in 0..CHANNELS * SUBSCRIBERS_EACH {
-            let (channel, address) = (at % CHANNELS, run.address(at / CHANNELS));
-            let stream = stream_request(channel, b"");
-            run.fleet.open(address, channel, ReadPace::Eager, stream);
+            let (channel, address) = (at % CHANNELS, address(at / CHANNELS));
+            run.clients.open(address, channel, ReadPace::Eager, &stream_request(channel, b""));
         }
-        for channel in 0..CHANNELS {
-            let address = run.address(channel);
-            run.fleet.add_publisher(address);
-        }
+        (0..CHANNELS).for_each(|channel| _ = run.clients.add_publisher(address(channel)));
         let began = Instant::now();
-        while !(0..run.fleet.streams()).all(|at| run.fleet.is_open(at)) {
+        while !run.are_streams_open() {
             run.poll(Duration::from_millis(50))?;
             if began.elapsed() > Duration::from_secs(30) {
                 return Err("not every stream was answered within 30 s".into());
             }
         }
         // FastAPI sends the head before it subscribes.
-        run.poll_for(Duration::from_millis(500))?;
+        let opened = Instant::now();
+        while opened.elapsed() < Duration::from_millis(500) {
+            run.poll(Duration::from_millis(20))?;
+        }
         Ok(run)
     }
 
-    fn address(&self, at: u32) -> SocketAddr {
-        self.servers[at as usize % 2].address
+    fn are_streams_open(&self) -> bool {
+        self.clients.streams().iter().all(FleetStream::is_open)
     }
 
-    fn take(mut self, fault: InjectedFault, seconds: f64) -> BenchResult<StackFigures> {
+    fn take(mut self, fault: InjectedFault, time: Duration) -> BenchResult<StackFigures> {
         let cpu_before = self.cpu()?;
-        let (began, time) = (Instant::now(), Duration::from_secs_f64(seconds));
-        let tick = Duration::from_secs(1) / EVENTS_PER_SECOND;
-        let fault_every = time / FAULTS;
+        let began = Instant::now();
+        let (tick, fault_every) = (Duration::from_secs(1) / EVENTS_PER_SECOND, time / FAULTS);
         let (mut event_at, mut cut_at, mut fault_at) = (Duration::ZERO, CUT_EVERY, fault_every / 2);
-        let (mut cuts, mut faults) = (0, 0);
+        let (mut cuts, mut kills) = (0, 0);
         while began.elapsed() < time {
             let now = began.elapsed();
             if now >= event_at {
                 self.publish()?;
                 event_at += tick;
             }
-            if now >= cut_at && fault != InjectedFault::None {
+            if now >= cut_at && fault >= InjectedFault::Clients {
                 self.cut(cuts);
                 cuts += 1;
                 cut_at += CUT_EVERY;
             }
-            if now >= fault_at && matches!(fault, InjectedFault::One | InjectedFault::All) {
-                self.kill(fault, faults)?;
-                faults += 1;
+            if now >= fault_at && fault >= InjectedFault::One {
+                self.kill(fault, kills);
+                kills += 1;
                 fault_at += fault_every;
             }
             let left = event_at.saturating_sub(began.elapsed());
             self.poll(left.clamp(Duration::from_micros(100), Duration::from_millis(10)))?;
         }
         self.settle()?;
-        let cpu = self.cpu()?.saturating_sub(cpu_before);
-        let memory = self.servers.iter().map(BenchServer::pss_kib).sum::<BenchResult<u64>>()? as f64 / 1024.0;
-        let expected: u64 = (0..CHANNELS).map(|channel| self.fleet.sequences.published(channel)).sum();
-        let quantile = |at| self.fleet.latency.value_at_quantile(at) as f64 / 1e3;
-        let counts = &self.fleet.counts;
-        let seen = StackFigures {
+        let memory_kib = self.servers.iter().map(BenchServer::pss_kib).sum::<BenchResult<u64>>()?;
+        let expected: u64 = (0..CHANNELS).map(|channel| self.clients.sequences.published(channel)).sum();
+        let counts = &self.clients.counts;
+        Ok(StackFigures {
             expected: expected * u64::from(SUBSCRIBERS_EACH),
             lost: counts.lost + counts.told,
             away: counts.away,
             doubled: counts.repeated + counts.reordered,
             gaps: counts.gaps,
-            latencies: [quantile(0.5), quantile(0.99)],
-            cpu: micros(cpu) / counts.received.max(1) as f64,
-            memory,
-        };
-        let directory = self.directory.clone();
-        drop(self);
-        let _ = fs::remove_dir_all(directory);
-        Ok(seen)
+            latencies: [0.5, 0.99].map(|at| self.clients.latency.value_at_quantile(at) as f64 / 1e3),
+            cpu_per_delivery: micros(self.cpu()? - cpu_before) / counts.received.max(1) as f64,
+            memory_mib: memory_kib as f64 / 1024.0,
+        })
     }
 
     fn cpu(&self) -> BenchResult<Duration> {
@@ -310,29 +285,24 @@ impl StackRun {
 
     /// Publishes on the next channel.
     fn publish(&mut self) -> BenchResult<()> {
-        let channel = u32::try_from(self.published % u64::from(CHANNELS))?;
+        let channel = self.published % CHANNELS;
         self.published += 1;
-        let number = self.fleet.sequences.take(channel, 0);
-        let stamp = Stamp { channel, producer: 0, number, micros: self.fleet.micros() };
-        let mut text = Vec::with_capacity(EVENT_BYTES);
-        self.codec.write(stamp, EVENT_BYTES, &mut text);
+        let number = self.clients.sequences.take(channel, 0);
+        let stamp = Stamp { channel, producer: 0, number, micros: self.clients.micros() };
+        let mut data = Vec::with_capacity(EVENT_BYTES);
+        self.codec.write(stamp, EVENT_BYTES, &mut data);
         let name = format!("project.{channel}");
         if self.stack == ServerStack::Keyed {
-            let headers =
-                format!("Content-Type: application/json\r\nIdempotency-Key: {channel}-{number}\r\n");
-            let request = request("POST", &format!("/api/v1/events/{name}"), &headers, &text);
-            self.waiting[channel as usize].push_back(request);
+            let headers = format!("{JSON}Idempotency-Key: {channel}-{number}\r\n");
+            let request = request("POST", &format!("/api/v1/events/{name}"), &headers, &data);
+            self.queues[channel as usize].waiting.push_back(request);
             return Ok(());
         }
-        let text = String::from_utf8(text)?;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.redis.server.connect(),
-        };
-        match connection.try_command(&["PUBLISH", &name, &text]) {
+        let mut connection = self.connection.take().unwrap_or_else(|| self.redis.server.connect());
+        match connection.try_command(&["PUBLISH", &name, &String::from_utf8(data)?]) {
             Ok(RespReply::Integer(_)) => self.connection = Some(connection),
             // The connection was killed: the result is unknown.
-            _ => self.fleet.sequences.doubt(channel, 0, number),
+            _ => self.clients.sequences.doubt(channel, 0, number),
         }
         Ok(())
     }
@@ -340,95 +310,94 @@ impl StackRun {
     /// Resets the connection of a client, which reconnects.
     fn cut(&mut self, cuts: usize) {
         // Consecutive cuts meet different channels.
-        let at = cuts * 7 % self.fleet.streams();
-        if self.fleet.is_open(at) {
-            self.fleet.cut(at);
+        let at = cuts * 7 % self.clients.streams().len();
+        if self.clients.streams()[at].is_open() {
+            self.clients.cut(at);
             self.away.push_back((Instant::now() + BACK_AFTER, at));
         }
     }
 
-    fn kill(&self, fault: InjectedFault, faults: usize) -> BenchResult<()> {
-        let kind = if faults.is_multiple_of(2) { "pubsub" } else { "normal" };
-        let mut admin = self.redis.server.connect();
+    fn kill(&self, fault: InjectedFault, kills: usize) {
+        let kind = if kills.is_multiple_of(2) { "pubsub" } else { "normal" };
         if fault == InjectedFault::All {
-            admin.command(&["CLIENT", "KILL", "TYPE", kind]);
-            return Ok(());
+            self.redis.server.client_kill(kind);
+            return;
         }
+        let mut admin = self.redis.server.connect();
         let own = admin.command(&["CLIENT", "ID"]).integer().to_string();
         let list = admin.command(&["CLIENT", "LIST", "TYPE", kind]).text();
         let ids = list.lines().filter_map(|line| line.strip_prefix("id=")?.split_whitespace().next());
         let ids: Vec<&str> = ids.filter(|id| *id != own).collect();
-        if let Some(id) = ids.get(faults / 2 % ids.len().max(1)) {
+        if let Some(id) = ids.get(kills / 2 % ids.len().max(1)) {
             admin.command(&["CLIENT", "KILL", "ID", id]);
         }
-        Ok(())
     }
 
     /// Waits until every event has arrived or deliveries stop, and counts the missing ones.
     fn settle(&mut self) -> BenchResult<()> {
-        let mut last = Instant::now();
-        let mut received = self.fleet.counts.received;
+        let (mut last, mut received) = (Instant::now(), self.clients.counts.received);
         while last.elapsed() < QUIET {
             self.poll(Duration::from_millis(20))?;
-            if self.fleet.counts.received > received || !self.away.is_empty() {
-                (last, received) = (Instant::now(), self.fleet.counts.received);
+            if self.clients.counts.received > received || !self.away.is_empty() {
+                (last, received) = (Instant::now(), self.clients.counts.received);
             }
-            let is_told = self.waiting.iter().all(VecDeque::is_empty);
-            let is_open = (0..self.fleet.streams()).all(|at| self.fleet.is_open(at));
-            if is_told && is_open && self.fleet.pending() == 0 {
+            let are_answered = self.queues.iter().all(|queue| queue.waiting.is_empty())
+                && self.clients.publishers().iter().all(FleetPublisher::is_idle);
+            if are_answered && self.are_streams_open() && self.clients.pending() == 0 {
                 break;
             }
         }
-        self.fleet.settle();
-        Ok(())
-    }
-
-    fn poll_for(&mut self, time: Duration) -> BenchResult<()> {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            self.poll(Duration::from_millis(20))?;
-        }
+        self.clients.settle();
         Ok(())
     }
 
     /// Sends requests that wait, reopens streams that are due, and polls once.
     fn poll(&mut self, timeout: Duration) -> BenchResult<()> {
         let now = Instant::now();
-        while self.away.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, at)) = self.away.pop_front() {
-                let request = stream_request(self.fleet.channel(at), self.fleet.last_id(at));
-                self.fleet.reopen(at, request);
+        while let Some((_, at)) = self.away.pop_front_if(|(due, _)| *due <= now) {
+            let stream = &self.clients.streams()[at];
+            let request = stream_request(stream.channel, stream.last_id());
+            self.clients.reopen(at, &request);
+        }
+        for (at, queue) in self.queues.iter_mut().enumerate() {
+            let is_resting = queue.not_before.is_some_and(|due| due > now);
+            if !is_resting
+                && self.clients.publishers()[at].is_idle()
+                && let Some(request) = queue.waiting.pop_front()
+            {
+                self.clients.send(at, &request);
+                queue.in_flight = request;
             }
         }
-        for at in 0..self.waiting.len() {
-            if self.retry_at[at].is_some_and(|at| at > now) || !self.fleet.is_idle(at) {
-                continue;
-            }
-            if let Some(request) = self.waiting[at].front() {
-                self.retry_at[at] = None;
-                self.fleet.send(at, request);
-            }
-        }
-        let answered_before: Vec<bool> = (0..self.waiting.len()).map(|at| self.fleet.is_idle(at)).collect();
-        self.fleet.poll(timeout)?;
-        for event in self.fleet.events() {
+        self.clients.poll(timeout)?;
+        for event in self.clients.events() {
             match event {
                 FleetEvent::Opened { .. } => {}
                 FleetEvent::Closed { stream, .. } | FleetEvent::Refused { stream, .. } => {
                     self.away.push_back((Instant::now() + BACK_AFTER, stream));
                 }
                 FleetEvent::Unpublished { publisher, .. } => {
-                    self.retry_at[publisher] = Some(Instant::now() + RETRY_AFTER);
+                    let queue = &mut self.queues[publisher];
+                    queue.waiting.push_front(std::mem::take(&mut queue.in_flight));
+                    queue.not_before = Some(Instant::now() + RETRY_AFTER);
                 }
-            }
-        }
-        for (at, was_idle) in answered_before.into_iter().enumerate() {
-            if !was_idle && self.fleet.is_idle(at) && self.retry_at[at].is_none() {
-                self.waiting[at].pop_front();
             }
         }
         Ok(())
     }
+}
+
+/// Starts a server of the FastAPI route.
+fn start_fastapi(directory: &Path, redis_url: &str) -> BenchResult<BenchServer> {
+    let python = python()?;
+    fs::write(directory.join("app.py"), APP)?;
+    BenchServer::start_command(|address| {
+        let mut command = Command::new(python);
+        command.args(["-m", "uvicorn", "app:app", "--log-level", "critical", "--app-dir"]).arg(directory);
+        command.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
+        command.env("REDIS_URL", redis_url);
+        command
+    })
 }
 
 fn stream_request(channel: u32, last_id: &[u8]) -> Vec<u8> {

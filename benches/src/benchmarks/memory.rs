@@ -1,14 +1,15 @@
 //! Memory per idle connection: the growth of the proportional set size between a tenth of the connections and all.
 
-use std::{ops::Range, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use crate::{
-    arguments::BenchArguments,
+    BenchResult,
     chart::ChartPanel,
-    client_fleet::BenchFleet,
-    report::FigureTable,
-    result::BenchResult,
-    server::{BenchServer, Programs, ServerKind},
+    comparison::{Case, Comparison, Sample},
+    context::BenchContext,
+    fleet::BenchFleet,
+    server::{BenchServer, ServerKind},
+    table::FigureTable,
 };
 
 /// Time without load before memory is read.
@@ -16,82 +17,65 @@ const REST: Duration = Duration::from_millis(1_500);
 /// Events to each connection before memory is read again.
 const EVENTS: u64 = 3;
 
-/// One row of the table.
-struct MemoryCase {
-    kind: ServerKind,
-    name: &'static str,
-    /// Whether all connections have one channel, or each has its own.
-    is_shared: bool,
-    /// Whether each stream is the second request of its connection.
-    is_kept_alive: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdleStreams {
+    OneChannel,
+    OneChannelEach,
+    /// Each stream is the second request of its connection.
+    ThroughHyper,
 }
 
-const CASES: [MemoryCase; 7] = [
-    MemoryCase { kind: ServerKind::Interval, name: "tidings", is_shared: true, is_kept_alive: false },
-    MemoryCase { kind: ServerKind::Interval, name: "tidings", is_shared: false, is_kept_alive: false },
-    MemoryCase {
-        kind: ServerKind::Interval,
-        name: "tidings through hyper",
-        is_shared: true,
-        is_kept_alive: true,
-    },
-    MemoryCase {
-        kind: ServerKind::AxumBaseline,
-        name: "`axum` + broadcast",
-        is_shared: true,
-        is_kept_alive: false,
-    },
-    MemoryCase {
-        kind: ServerKind::AxumBaseline,
-        name: "`axum` + broadcast",
-        is_shared: false,
-        is_kept_alive: false,
-    },
-    MemoryCase { kind: ServerKind::Nchan, name: "Nchan", is_shared: true, is_kept_alive: false },
-    MemoryCase { kind: ServerKind::Pushpin, name: "Pushpin", is_shared: true, is_kept_alive: false },
+const CASES: [(ServerKind, IdleStreams); 8] = [
+    (ServerKind::Interval, IdleStreams::OneChannel),
+    (ServerKind::Interval, IdleStreams::OneChannelEach),
+    (ServerKind::Interval, IdleStreams::ThroughHyper),
+    (ServerKind::Before, IdleStreams::OneChannel),
+    (ServerKind::AxumBaseline, IdleStreams::OneChannel),
+    (ServerKind::AxumBaseline, IdleStreams::OneChannelEach),
+    (ServerKind::Nchan, IdleStreams::OneChannel),
+    (ServerKind::Pushpin, IdleStreams::OneChannel),
 ];
 
-/// Memory per connection, in KiB.
-struct MemoryFigures {
-    fresh: f64,
-    after_events: Option<f64>,
-    faults: String,
-}
+/// Index of the figure after events.
+const AFTER_EVENTS: usize = 1;
 
-pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
-    let (few, many) = (arguments.connections / 10, arguments.connections);
+pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
+    let chosen: Vec<_> = CASES.into_iter().filter(|(kind, _)| context.is_chosen(*kind)).collect();
+    let cases = chosen.iter().map(|(kind, streams)| {
+        let channels = if *streams == IdleStreams::OneChannelEach { "one each" } else { "one" };
+        let names = vec![row_name(*kind, *streams).to_owned(), channels.to_owned()];
+        Case { names, server: *kind, setup: (*kind, *streams) }
+    });
+    let rows = Comparison::measure(1, cases, |(kind, streams)| {
+        grow(&context.start(*kind, &[])?, *streams, context.arguments.connections)
+    })?;
+    let many = context.arguments.connections;
     let mut table = FigureTable::new(
         "Memory per idle connection",
         &["server", "channels", "fresh, KiB", "after three events, KiB", "faults"],
-        &format!(
-            "Growth of the proportional set size of all processes of the server from {few} to {many} connections, \
-             for each of them. Through hyper are streams that are the second request of their connection. Buffers of \
-             the kernel are not in it."
+        format!(
+            "Growth of the proportional set size of all processes of the server from {} to {many} connections, for \
+             each of them. Through hyper are streams that are the second request of their connection. Buffers of the \
+             kernel are not in it.",
+            many / 10
         ),
     );
+    rows.fill(&mut table, 0..0);
     let mut bars = Vec::new();
-    for (at, case) in CASES.iter().enumerate().filter(|(_, case)| arguments.is_chosen(case.kind)) {
-        let channels = if case.is_shared { "one" } else { "one each" };
-        let row = |cells: [String; 3]| [case.name.to_owned(), channels.to_owned()].into_iter().chain(cells);
-        let measured = match case.kind.missing() {
-            Some(reason) => Err(reason.into()),
-            None => measure_one(programs, case, at, few, many),
-        };
-        match measured {
-            Ok(figures) => {
-                eprintln!("  {}: {:.1} KiB, {}", case.name, figures.fresh, figures.faults);
-                let after = figures.after_events.map_or("–".into(), |kib| format!("{kib:.1}"));
-                if case.kind.is_ours() && figures.faults != "none" {
-                    table.errors.push(format!("{}: {}", case.name, figures.faults));
-                }
-                compare_with_targets(&mut table, case, &figures);
-                if case.is_shared {
-                    bars.push((case.name.to_owned(), figures.fresh));
-                }
-                table.row(row([format!("{:.1}", figures.fresh), after, figures.faults]));
+    for (at, (kind, streams)) in chosen.into_iter().enumerate() {
+        let most = rows.median(at, 0).zip(rows.median(at, AFTER_EVENTS)).map(|(one, other)| one.max(other));
+        match (kind, streams) {
+            (ServerKind::Interval, IdleStreams::OneChannel) => {
+                let name = "memory per idle connection, direct, fresh and after events, KiB";
+                table.at_most(name, 2.0, most);
             }
-            Err(error) if case.kind.is_ours() => return Err(error),
-            Err(error) => table.row_without_figures(&[case.name, channels], error.to_string()),
+            (ServerKind::Interval, IdleStreams::ThroughHyper) => {
+                table.at_most("memory per idle connection, through hyper, KiB", 12.0, most);
+            }
+            _ => {}
+        }
+        if streams != IdleStreams::OneChannelEach {
+            bars.extend(rows.median(at, 0).map(|kib| (row_name(kind, streams).to_owned(), kib)));
         }
     }
     let title = format!("Memory per idle connection, of {many}: less is better");
@@ -99,61 +83,35 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
     Ok(table)
 }
 
-fn compare_with_targets(table: &mut FigureTable, case: &MemoryCase, figures: &MemoryFigures) {
-    let most = figures.after_events.map(|after| after.max(figures.fresh));
-    match (case.kind, case.is_kept_alive) {
-        (ServerKind::Interval, false) if case.is_shared => {
-            let figure = "memory per idle connection, direct, fresh and after events, KiB";
-            table.target(figure, "≤ 2", most, |kib| kib <= 2.0);
-        }
-        (ServerKind::Interval, true) => {
-            let figure = "memory per idle connection, through hyper, KiB";
-            table.target(figure, "≤ 12", most, |kib| kib <= 12.0);
-        }
-        _ => {}
+fn row_name(kind: ServerKind, streams: IdleStreams) -> &'static str {
+    match (kind, streams) {
+        (ServerKind::Interval, IdleStreams::ThroughHyper) => "tidings through hyper",
+        (ServerKind::Interval, _) => "tidings",
+        _ => kind.name(),
     }
 }
 
-fn measure_one(
-    programs: &Programs,
-    case: &MemoryCase,
-    at: usize,
-    few: usize,
-    many: usize,
-) -> BenchResult<MemoryFigures> {
-    let name = format!("memory-{at}");
-    let server = BenchServer::start(programs, case.kind, &name, &[])?;
-    let figures = grow(&server, case, few, many);
-    server.discard();
-    figures
-}
-
-fn grow(server: &BenchServer, case: &MemoryCase, few: usize, many: usize) -> BenchResult<MemoryFigures> {
-    let channel = |at: usize| if case.is_shared { "idle".to_owned() } else { format!("idle.{at}") };
-    let mut fleet = BenchFleet::of(server)?;
-    fleet.is_kept_alive = case.is_kept_alive;
-    let open = |fleet: &mut BenchFleet, range: Range<usize>| -> BenchResult<u64> {
-        for at in range {
-            fleet.subscribe(&channel(at), None)?;
-        }
-        fleet.open_all()?;
+fn grow(server: &BenchServer, streams: IdleStreams, many: usize) -> BenchResult<Sample> {
+    let is_each = streams == IdleStreams::OneChannelEach;
+    let mut fleet = BenchFleet::new(&[server], if is_each { many } else { 1 }, 1)?;
+    fleet.is_kept_alive = streams == IdleStreams::ThroughHyper;
+    let few = many / 10;
+    let memory_with = |fleet: &mut BenchFleet, streams: usize| -> BenchResult<f64> {
+        fleet.subscribe(streams)?;
         thread::sleep(REST);
-        server.pss_kib()
+        Ok(server.pss_kib()? as f64)
     };
-    let at_few = open(&mut fleet, 0..few)?;
-    let at_many = open(&mut fleet, few..many)?;
-    let each = |kib: u64| kib.saturating_sub(at_few) as f64 / (many - few) as f64;
-    let mut after_events = None;
+    let at_few = memory_with(&mut fleet, few)?;
+    let each = |kib: f64| (kib - at_few).max(0.0) / (many - few) as f64;
+    let fresh = each(memory_with(&mut fleet, many - few)?);
+    let mut after_events = f64::NAN;
     // Stored events of so many channels would add the log's memory to that of the connections.
-    if case.is_shared {
-        fleet.add_publisher();
-        for number in 0..EVENTS {
-            let event = fleet.event(0, number)?;
-            fleet.publish(0, &channel(0), event);
-            fleet.drain((number + 1) * many as u64)?;
+    if !is_each {
+        for _ in 0..EVENTS {
+            fleet.publish(0);
+            fleet.drain()?;
         }
-        thread::sleep(REST);
-        after_events = Some(each(server.pss_kib()?));
+        after_events = each(memory_with(&mut fleet, 0)?);
     }
-    Ok(MemoryFigures { fresh: each(at_many), after_events, faults: fleet.faults.to_string() })
+    fleet.finish(vec![fresh, after_events])
 }

@@ -3,28 +3,28 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use tidings_testkit::ChildProcess;
 
-use super::fanout::OneChannelLoad;
 use crate::{
-    arguments::BenchArguments,
-    client_fleet::BenchFleet,
+    BenchResult,
+    comparison::Sample,
+    context::BenchContext,
+    fleet::BenchFleet,
     numbers::count,
-    report::FigureTable,
-    result::BenchResult,
-    server::{BenchServer, Programs, ServerKind},
+    server::{BenchServer, ServerKind},
+    table::FigureTable,
 };
 
 const SUBSCRIBERS: usize = 1_000;
 /// Events of one count.
 const EVENTS: usize = 20;
 const ATTACHED_WITHIN: Duration = Duration::from_secs(10);
-const CHANNEL: &str = "project.1";
 const KINDS: [ServerKind; 6] = [
     ServerKind::Memory,
     ServerKind::Interval,
@@ -36,7 +36,19 @@ const KINDS: [ServerKind; 6] = [
 /// Number of calls named in the table, the most frequent first.
 const NAMED: usize = 3;
 
-pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchResult<FigureTable> {
+pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
+    let mut ours = None;
+    let rows = context.compare(1, &KINDS, |kind| {
+        // Without the right to trace there is no figure, but a reason.
+        let (total, calls, sample) = match count_calls(context, *kind) {
+            Ok((calls, sample)) => (calls.per_delivery(), calls.text(), sample),
+            Err(error) => (f64::NAN, error.to_string(), Sample::default()),
+        };
+        if *kind == ServerKind::Interval {
+            ours = Some(total);
+        }
+        Ok(Sample { texts: vec![format!("{total:.3}"), calls], ..sample })
+    })?;
     let mut table = FigureTable::new(
         "System calls per delivery, paced",
         &["server", "system calls per delivery", "the most frequent, each per delivery", "faults"],
@@ -44,24 +56,8 @@ pub(crate) fn measure(arguments: &BenchArguments, programs: &Programs) -> BenchR
          before (a traced server is too slow for more and would join them): all calls, those for the publishes as \
          well, divided by the deliveries.",
     );
-    let is_missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();
-    for kind in KINDS.into_iter().filter(|kind| arguments.is_chosen(*kind)) {
-        let missing = kind.missing().or(is_missing.then_some("strace is not installed"));
-        let counted = missing.map_or_else(|| count_calls(programs, kind), |reason| Err(reason.into()));
-        match counted {
-            Ok((calls, faults)) => {
-                let total = calls.per_delivery();
-                eprintln!("  {}: {total:.3}, {faults}", kind.name());
-                if kind == ServerKind::Interval {
-                    let figure = "system calls per delivery, paced";
-                    table.target(figure, "≤ 1.05", Some(total), |calls| calls <= 1.05);
-                }
-                table.row([kind.name().to_owned(), format!("{total:.3}"), calls.text(), faults]);
-            }
-            // Without the right to trace there is no figure.
-            Err(error) => table.row_without_figures(&[kind.name()], error.to_string()),
-        }
-    }
+    rows.fill(&mut table, 0..0);
+    table.at_most("system calls per delivery, paced", 1.05, ours.filter(|total| !total.is_nan()));
     Ok(table)
 }
 
@@ -97,45 +93,42 @@ impl SyscallCounts {
     }
 }
 
-fn count_calls(programs: &Programs, kind: ServerKind) -> BenchResult<(SyscallCounts, String)> {
-    let name = "calls";
-    let server = BenchServer::start(programs, kind, name, &[])?;
-    let mut fleet = BenchFleet::subscribed(&server, CHANNEL, SUBSCRIBERS)?;
-    fleet.add_publisher();
-    let mut load = OneChannelLoad::new(CHANNEL);
-    each_by_itself(&mut load, &mut fleet)?;
-    let file = programs.directory.join("strace");
+fn count_calls(context: &BenchContext, kind: ServerKind) -> BenchResult<(SyscallCounts, Sample)> {
+    let server = context.start(kind, &[])?;
+    let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, 1)?;
+    publish_one_by_one(&mut fleet)?;
+    let file = context.directory.join("strace");
     let mut strace = attach(&server, &file)?;
-    let delivered = fleet.deliveries;
-    each_by_itself(&mut load, &mut fleet)?;
-    kill_process(Pid::from_child(&strace), Signal::INT)?;
-    strace.wait()?;
-    let calls = SyscallCounts::read(&fs::read_to_string(&file)?, fleet.deliveries - delivered);
-    server.discard();
-    Ok((calls, fleet.faults.to_string()))
+    let delivered = fleet.deliveries();
+    publish_one_by_one(&mut fleet)?;
+    strace.signal(Signal::INT);
+    strace.wait();
+    let calls = SyscallCounts::read(&fs::read_to_string(&file)?, fleet.deliveries() - delivered);
+    Ok((calls, fleet.finish(Vec::new())?))
 }
 
-fn each_by_itself(load: &mut OneChannelLoad, fleet: &mut BenchFleet) -> BenchResult<()> {
+fn publish_one_by_one(fleet: &mut BenchFleet) -> BenchResult<()> {
     for _ in 0..EVENTS {
-        load.send(fleet, 0)?;
-        fleet.drain(load.published() * SUBSCRIBERS as u64)?;
+        fleet.publish(0);
+        fleet.drain()?;
     }
     Ok(())
 }
 
 /// Starts to count, and waits until every thread of the server is traced.
-fn attach(server: &BenchServer, file: &Path) -> BenchResult<Child> {
+fn attach(server: &BenchServer, file: &Path) -> BenchResult<ChildProcess> {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        return Err("strace is not installed".into());
+    }
     let mut command = Command::new("strace");
     command.args(["-c", "-f", "-q", "-o"]).arg(file);
     for process in server.processes() {
         command.args(["-p", &process.0.to_string()]);
     }
-    let mut strace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut strace = ChildProcess::spawn(command.stderr(Stdio::null()));
     let began = Instant::now();
     while !server.processes().iter().all(|process| is_traced(process.0)) {
-        if strace.try_wait()?.is_some() || began.elapsed() > ATTACHED_WITHIN {
-            let _ = strace.kill();
-            let _ = strace.wait();
+        if !strace.is_running() || began.elapsed() > ATTACHED_WITHIN {
             return Err("strace may not trace the server here".into());
         }
         thread::sleep(Duration::from_millis(10));

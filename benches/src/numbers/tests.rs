@@ -1,6 +1,6 @@
-//! Medians and counts.
+//! Medians, counts and figures.
 
-use super::{count, median};
+use super::{count, figure_text, median};
 
 #[test]
 fn median_is_the_middle_or_between_the_two_middles() {
@@ -11,4 +11,9 @@ fn median_is_the_middle_or_between_the_two_middles() {
 #[test]
 fn count_has_a_comma_before_every_third_digit() {
     assert_eq!([count(7.0), count(123.0), count(1_234_567.0)], ["7", "123", "1,234,567"]);
+}
+
+#[test]
+fn whole_figure_has_no_decimals_and_a_missing_one_is_a_dash() {
+    assert_eq!([0.987, 8.0, f64::NAN].map(figure_text), ["0.99", "8", "–"]);
 }

@@ -52,7 +52,7 @@ impl ServerKind {
             Self::Memory | Self::Before => Some("memory"),
             Self::Interval => Some("interval"),
             Self::Fsync => Some("fsync"),
-            Self::AxumBaseline | Self::Nchan | Self::Pushpin | Self::EpollBaseline => None,
+            _ => None,
         }
     }
 

@@ -3,17 +3,17 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use super::{
+    ServerCommands, free_address,
     kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
-    process::free_address,
-    programs::Programs,
 };
-use crate::result::BenchResult;
+use crate::{BenchResult, context::BenchContext};
 
 /// Most connections of one process; some descriptors remain for itself.
 const CONNECTIONS: usize = 19_500;
 
 /// nginx with one worker and Nchan, on the hub's routes. It keeps all events that the slowest stream may be behind.
 pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Command> {
+    fs::create_dir_all(directory)?;
     let own = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -38,20 +38,16 @@ pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Comman
     Ok(command)
 }
 
-/// Pushpin with its origin, and its address for publishes.
-pub(super) struct Pushpin {
-    pub(super) origin: Command,
-    pub(super) server: Command,
-    pub(super) publishes: SocketAddr,
-    /// Address of the origin.
-    pub(super) behind: SocketAddr,
-}
-
-/// Command of Pushpin with all its parts, which talk over sockets in the directory. Its limits on events a second are
-/// raised.
-pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr) -> BenchResult<Pushpin> {
+/// Pushpin with all its parts, which talk over sockets in the directory, and its origin. Its limits on events a second
+/// are raised.
+pub(super) fn pushpin(
+    context: &BenchContext,
+    directory: &Path,
+    address: SocketAddr,
+) -> BenchResult<ServerCommands> {
+    fs::create_dir_all(directory)?;
     let own = directory.display();
-    let (publishes, origin_address) = (free_address()?, free_address()?);
+    let (publishes, origin_address) = (free_address(), free_address());
     // Debian runs zurl as a separate service; here it is a part of Pushpin.
     let internal = fs::read_to_string(PUSHPIN_INTERNAL)?
         .replace("ipc:///var/run/zurl/zurl-", "ipc://{rundir}/{ipc_prefix}zurl-");
@@ -73,9 +69,14 @@ pub(super) fn pushpin(programs: &Programs, directory: &Path, address: SocketAddr
     );
     let file = directory.join("pushpin.conf");
     fs::write(&file, settings)?;
-    let mut origin = Command::new(&programs.pushpin_origin);
+    let mut origin = Command::new(&context.pushpin_origin);
     origin.arg(origin_address.to_string());
     let mut server = Command::new("pushpin");
     server.arg("--config").arg(file);
-    Ok(Pushpin { origin, server, publishes, behind: origin_address })
+    Ok(ServerCommands {
+        commands: vec![server, origin],
+        pushpin: Some(publishes),
+        listens_at: vec![address, publishes, origin_address],
+        ready_path: Some("/api/v1/events/ready"),
+    })
 }

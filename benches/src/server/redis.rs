@@ -1,17 +1,16 @@
 //! A Redis on the first core, and the benchmark that comes with Redis.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tidings_load::ProcessTree;
 use tidings_testkit::RedisServer;
 
-use crate::result::BenchResult;
+use crate::BenchResult;
 
 /// A redis-server that keeps no file, on the first core.
 pub(crate) struct PinnedRedis {
     pub(crate) server: RedisServer,
-    process: ProcessTree,
+    pub(crate) trees: [ProcessTree; 1],
 }
 
 impl PinnedRedis {
@@ -23,12 +22,7 @@ impl PinnedRedis {
         if !pinned.status.success() {
             return Err(format!("taskset: {}", String::from_utf8_lossy(&pinned.stderr)).into());
         }
-        Ok(Self { server, process: ProcessTree(id.trim().parse()?) })
-    }
-
-    /// CPU time used so far.
-    pub(crate) fn cpu(&self) -> BenchResult<Duration> {
-        Ok(self.process.cpu().ok_or("redis has ended")?)
+        Ok(Self { server, trees: [ProcessTree(id.trim().parse()?)] })
     }
 
     /// Runs `redis-benchmark` on the load's core and returns its commands a second. Then empties the Redis.

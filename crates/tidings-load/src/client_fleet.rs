@@ -10,14 +10,14 @@ use mio::{Events, Poll, Token};
 use crate::sequences::{DeliveryCounts, SequenceTracker};
 use crate::stamp::{Stamp, StampCodec};
 
+mod connection;
 mod failure;
 mod publisher;
 mod stream;
 
 pub use failure::RequestFailure;
-use publisher::FleetPublisher;
-use stream::FleetStream;
-pub use stream::ReadPace;
+pub use publisher::FleetPublisher;
+pub use stream::{FleetStream, ReadPace};
 
 /// Token bit that marks a publisher; streams have it clear.
 const PUBLISHER: usize = 1 << (usize::BITS - 1);
@@ -42,7 +42,6 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum FleetEvent {
     /// The head of a stream has arrived.
     Opened {
-        /// The stream.
         stream: usize,
         /// Time from the start of the connect to the head.
         after: Duration,
@@ -50,15 +49,9 @@ pub enum FleetEvent {
         connected: Duration,
     },
     /// A stream did not open.
-    Refused {
-        /// The stream.
-        stream: usize,
-        /// The reason.
-        failure: RequestFailure,
-    },
+    Refused { stream: usize, failure: RequestFailure },
     /// The server ended an open stream.
     Closed {
-        /// The stream.
         stream: usize,
         /// Whether `tidings.end` came before.
         was_announced: bool,
@@ -66,12 +59,7 @@ pub enum FleetEvent {
         failure: Option<RequestFailure>,
     },
     /// A publish was not answered with success.
-    Unpublished {
-        /// The publisher.
-        publisher: usize,
-        /// The reason.
-        failure: RequestFailure,
-    },
+    Unpublished { publisher: usize, failure: RequestFailure },
 }
 
 /// All connections of one load.
@@ -92,6 +80,7 @@ pub struct ClientFleet {
     publishers: Vec<FleetPublisher>,
     events: Vec<FleetEvent>,
     last_tick: Instant,
+    channels: usize,
     /// Numbers of all published events.
     pub sequences: SequenceTracker,
     /// Deliveries to eager streams.
@@ -109,11 +98,12 @@ pub struct ClientFleet {
 }
 
 impl ClientFleet {
-    /// Creates a fleet without connections. Its events carry `run`.
+    /// Creates a fleet without connections, for `publishers` publishers of `channels` channels. Its events carry
+    /// `run`.
     ///
     /// # Errors
     /// The system error of the poll.
-    pub fn new(run: u32, channels: usize, producers_per_channel: usize) -> io::Result<Self> {
+    pub fn new(run: u32, channels: usize, publishers: usize) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             ready: Some(Events::with_capacity(EVENTS_MAX)),
@@ -127,7 +117,9 @@ impl ClientFleet {
             publishers: Vec::new(),
             events: Vec::new(),
             last_tick: Instant::now(),
-            sequences: SequenceTracker::new(channels, producers_per_channel),
+            channels,
+            // A publisher has a sequence of its own: only its own order is known.
+            sequences: SequenceTracker::new(channels, publishers.div_ceil(channels)),
             counts: DeliveryCounts::default(),
             slow_counts: DeliveryCounts::default(),
             responses: 0,
@@ -138,13 +130,12 @@ impl ClientFleet {
     }
 
     /// Microseconds since the fleet was created: the clock of its stamps.
-    #[must_use]
     pub fn micros(&self) -> u64 {
         micros(self.clock.elapsed())
     }
 
     /// Begins a new stream on a channel and returns its number. `request` holds every byte to send.
-    pub fn open(&mut self, address: SocketAddr, channel: u32, reading: ReadPace, request: Vec<u8>) -> usize {
+    pub fn open(&mut self, address: SocketAddr, channel: u32, reading: ReadPace, request: &[u8]) -> usize {
         let at = self.streams.len();
         self.streams.push(FleetStream::new(address, channel, self.sequences.cursors(channel), reading));
         if let ReadPace::Trickle(_) = reading {
@@ -161,7 +152,7 @@ impl ClientFleet {
         address: SocketAddr,
         channel: u32,
         reading: ReadPace,
-        request: Vec<u8>,
+        request: &[u8],
     ) -> usize {
         let at = self.open(address, channel, reading, request);
         self.streams[at].responses_before = responses_before;
@@ -169,73 +160,41 @@ impl ClientFleet {
     }
 
     /// Begins a closed or cut stream again. If it has no id to resume after, events missed meanwhile count as `away`.
-    pub fn reopen(&mut self, at: usize, request: Vec<u8>) {
+    pub fn reopen(&mut self, at: usize, request: &[u8]) {
         let stream = &mut self.streams[at];
         if stream.last_id().is_empty() {
-            stream.note_away();
+            SequenceTracker::note_away(&mut stream.cursors);
         }
         self.begin(at, request);
     }
 
-    fn begin(&mut self, at: usize, request: Vec<u8>) {
+    fn begin(&mut self, at: usize, request: &[u8]) {
         match self.streams[at].connect(at, self.poll.registry(), request) {
             Ok(()) => {
                 self.opening.push(at);
                 self.connecting += 1;
             }
             Err(error) => {
-                self.events
-                    .push(FleetEvent::Refused { stream: at, failure: RequestFailure::Connection(error) });
+                let failure = RequestFailure::Connection(error);
+                self.events.push(FleetEvent::Refused { stream: at, failure });
             }
         }
     }
 
     /// Resets the connection of a stream.
     pub fn cut(&mut self, at: usize) {
-        self.connecting -= usize::from(self.streams[at].is_connecting());
+        self.connecting -= usize::from(self.streams[at].connection.is_sending());
         self.streams[at].cut();
     }
 
-    /// The id that a stream resumes after; empty if it has none.
-    #[must_use]
-    pub fn last_id(&self, stream: usize) -> &[u8] {
-        self.streams[stream].last_id()
-    }
-
-    /// The channel of a stream.
-    #[must_use]
-    pub fn channel(&self, stream: usize) -> u32 {
-        self.streams[stream].channel
-    }
-
-    /// The pace at which a stream is read.
-    #[must_use]
-    pub fn reading(&self, stream: usize) -> ReadPace {
-        self.streams[stream].reading
-    }
-
-    /// Whether a stream is open.
-    #[must_use]
-    pub fn is_open(&self, stream: usize) -> bool {
-        self.streams[stream].is_open()
-    }
-
     /// Streams whose request is not sent yet.
-    #[must_use]
     pub fn connecting(&self) -> usize {
         self.connecting
     }
 
-    /// Number of streams, open or not.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
-    /// Events that a stream received.
-    #[must_use]
-    pub fn received(&self, stream: usize) -> u64 {
-        self.streams[stream].received
+    /// All streams, open or not.
+    pub fn streams(&self) -> &[FleetStream] {
+        &self.streams
     }
 
     /// Adds a publisher, which connects at its first request.
@@ -244,41 +203,39 @@ impl ClientFleet {
         self.publishers.len() - 1
     }
 
-    /// Number of publishers.
-    #[must_use]
-    pub fn publishers(&self) -> usize {
-        self.publishers.len()
+    pub fn publishers(&self) -> &[FleetPublisher] {
+        &self.publishers
     }
 
-    /// Whether a publisher has no request in flight.
-    #[must_use]
-    pub fn is_idle(&self, publisher: usize) -> bool {
-        self.publishers[publisher].is_idle()
-    }
-
-    /// Appends the data of the next event of a producer to `text` and returns its number.
+    /// Appends the data of a publisher's next event to `text` and returns its stamp.
     ///
-    /// The event belongs to the next request of `publisher`: if that request fails, the event may be missing.
-    pub fn write_event(
-        &mut self,
-        publisher: usize,
-        channel: u32,
-        producer: u16,
-        bytes: usize,
-        text: &mut Vec<u8>,
-    ) -> u32 {
+    /// A publisher has channels of its own, or shares one if there are fewer channels than publishers. The event
+    /// belongs to the publisher's next request: if that request fails, the event may be missing.
+    pub fn write_event(&mut self, publisher: usize, bytes: usize, text: &mut Vec<u8>) -> Stamp {
+        let (channels, publishers) = (self.channels, self.publishers.len());
+        let written = self.publishers[publisher].written;
+        let (channel, producer) = if channels < publishers {
+            (publisher % channels, publisher / channels)
+        } else {
+            let own = (channels - publisher).div_ceil(publishers);
+            (publisher + publishers * (written % own), 0)
+        };
+        let channel = u32::try_from(channel).expect("a load has fewer channels");
+        let producer = u16::try_from(producer).expect("a load has fewer publishers");
         let number = self.sequences.take(channel, producer);
-        let micros = self.micros();
-        self.codec.write(Stamp { channel, producer, number, micros }, bytes, text);
+        let stamp = Stamp { channel, producer, number, micros: self.micros() };
+        self.codec.write(stamp, bytes, text);
+        self.publishers[publisher].written += 1;
         self.publishers[publisher].events.push((channel, producer, number));
-        number
+        stamp
     }
 
     /// Sends a request. The publisher must be idle.
     pub fn send(&mut self, publisher: usize, request: &[u8]) {
         let now = self.micros();
         let token = Token(publisher | PUBLISHER);
-        if let Err(error) = self.publishers[publisher].send(token, self.poll.registry(), request, now) {
+        let registry = self.poll.registry();
+        if let Err(error) = self.publishers[publisher].send((registry, token), request, now) {
             self.fail(publisher, RequestFailure::Connection(error));
         }
     }
@@ -316,37 +273,38 @@ impl ClientFleet {
     }
 
     /// Published events that open eager streams have not received yet.
-    #[must_use]
     pub fn pending(&self) -> u64 {
         let mut counts = DeliveryCounts::default();
-        for stream in
-            self.streams.iter().filter(|stream| stream.is_open() && stream.reading == ReadPace::Eager)
-        {
-            self.sequences.settle(stream.channel, &stream.cursors, &mut counts);
+        for stream in self.streams.iter().filter(|stream| stream.is_open()) {
+            self.settle_stream(stream, &mut counts);
         }
         counts.lost + counts.told
     }
 
     /// Counts published events that eager streams have not received as lost, told or away. Call it once, at the end.
     pub fn settle(&mut self) {
-        for stream in
-            self.streams.iter().filter(|stream| stream.was_open && stream.reading == ReadPace::Eager)
-        {
-            self.sequences.settle(stream.channel, &stream.cursors, &mut self.counts);
+        let mut counts = self.counts;
+        for stream in self.streams.iter().filter(|stream| stream.was_open) {
+            self.settle_stream(stream, &mut counts);
+        }
+        self.counts = counts;
+    }
+
+    fn settle_stream(&self, stream: &FleetStream, counts: &mut DeliveryCounts) {
+        if stream.reading == ReadPace::Eager {
+            self.sequences.settle(stream.channel, &stream.cursors, counts);
         }
     }
 
     fn serve_stream(&mut self, at: usize, is_read_closed: bool) {
         let stream = &mut self.streams[at];
-        if !stream.has_socket() {
+        if !stream.connection.is_open() {
             return;
         }
-        let was_connecting = stream.is_connecting();
-        if let Err(failure) = stream.write() {
-            self.close_stream(at, Some(failure));
-            return;
+        match stream.write() {
+            Ok(is_sent) => self.connecting -= usize::from(is_sent),
+            Err(failure) => return self.close_stream(at, Some(failure)),
         }
-        self.connecting -= usize::from(was_connecting && !stream.is_connecting());
         // After the head, the tick reads slow streams, and a stalled stream shows only its end.
         match stream.reading {
             ReadPace::Stalled if stream.is_open() && is_read_closed => self.close_stream(at, None),
@@ -355,14 +313,17 @@ impl ClientFleet {
         }
     }
 
-    /// Reads until the socket is empty: readiness is edge-triggered.
+    /// Reads an eager stream until its socket is empty, since readiness is edge-triggered; another stream once.
     fn read_stream(&mut self, at: usize, is_read_closed: bool) {
+        let bytes_max = match self.streams[at].reading {
+            ReadPace::Trickle(bytes) if self.streams[at].is_open() => bytes.min(self.buffer.len()),
+            _ => self.buffer.len(),
+        };
         loop {
-            let count = match self.streams[at].read(&mut self.buffer) {
+            let count = match self.streams[at].connection.read(&mut self.buffer[..bytes_max]) {
                 Ok(0) => return self.close_stream(at, None),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if self.streams[at].is_opening() => {
                     return self.close_stream(at, Some(RequestFailure::Connection(error)));
                 }
@@ -410,13 +371,11 @@ impl ClientFleet {
     fn close_stream(&mut self, at: usize, failure: Option<RequestFailure>) {
         let stream = &mut self.streams[at];
         let was_opening = stream.is_opening();
-        self.connecting -= usize::from(stream.is_connecting());
+        self.connecting -= usize::from(stream.connection.is_sending());
         let failure = stream.end(failure);
         self.events.push(if was_opening {
-            FleetEvent::Refused {
-                stream: at,
-                failure: failure.unwrap_or(RequestFailure::Malformed("connection closed")),
-            }
+            let failure = failure.unwrap_or(RequestFailure::Malformed("connection closed"));
+            FleetEvent::Refused { stream: at, failure }
         } else {
             FleetEvent::Closed { stream: at, was_announced: stream.was_announced, failure }
         });
@@ -451,37 +410,19 @@ impl ClientFleet {
         }
         let now = self.micros();
         for at in 0..self.publishers.len() {
-            if !self.is_idle(at) && now > self.publishers[at].sent + micros(RESPONSE_TIMEOUT) {
+            if !self.publishers[at].is_idle() && now > self.publishers[at].sent + micros(RESPONSE_TIMEOUT) {
                 self.fail(at, RequestFailure::Late(RESPONSE_TIMEOUT));
             }
         }
         for at in self.slow.clone() {
-            self.read_trickle(at);
-        }
-    }
-
-    /// Reads the next bytes of a stream at [`ReadPace::Trickle`].
-    fn read_trickle(&mut self, at: usize) {
-        let ReadPace::Trickle(bytes) = self.streams[at].reading else { return };
-        if !self.streams[at].is_open() {
-            return;
-        }
-        let bytes = bytes.min(self.buffer.len());
-        match self.streams[at].read(&mut self.buffer[..bytes]) {
-            Ok(0) => self.close_stream(at, None),
-            Ok(count) => match self.take(at, count) {
-                Err(failure) => self.close_stream(at, Some(failure)),
-                Ok(()) if self.streams[at].is_done() => self.close_stream(at, None),
-                Ok(()) => {}
-            },
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => self.close_stream(at, None),
+            if self.streams[at].is_open() {
+                self.read_stream(at, false);
+            }
         }
     }
 }
 
 /// Creates a histogram of microseconds, up to ten minutes.
-#[must_use]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MICROS_MAX, 3).expect("these bounds are valid")
 }

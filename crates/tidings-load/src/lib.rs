@@ -4,6 +4,8 @@
 //! HTTP/1.1 ([`ResponseParser`]) and SSE ([`SseScanner`]). Every event carries a [`Stamp`]; a [`SequenceTracker`]
 //! finds events that were lost, repeated or out of order. [`ProcessTree`] reads CPU time and memory of the server.
 
+#![allow(missing_docs, reason = "an internal crate documents what its names do not say")]
+
 mod client_fleet;
 mod process;
 mod response;
@@ -12,7 +14,9 @@ mod sequences;
 mod socket;
 mod stamp;
 
-pub use client_fleet::{ClientFleet, FleetEvent, ReadPace, RequestFailure, histogram};
+pub use client_fleet::{
+    ClientFleet, FleetEvent, FleetPublisher, FleetStream, ReadPace, RequestFailure, histogram,
+};
 pub use process::{ProcessTree, listeners, machine_cpu, own_cpu};
 pub use response::{MalformedResponse, ResponseHead, ResponseParser};
 pub use scan::{ScannedItem, SseScanner};

@@ -15,7 +15,6 @@ impl ProcessTree {
     /// ms).
     ///
     /// `None` if there is no such process.
-    #[must_use]
     pub fn cpu(self) -> Option<Duration> {
         let own = self.own_cpu()?;
         Some(self.children().iter().filter_map(|child| child.own_cpu()).fold(own, |sum, cpu| sum + cpu))
@@ -24,15 +23,19 @@ impl ProcessTree {
     /// Proportional set size of the tree, in KiB: each shared page is divided among its users.
     ///
     /// `None` if there is no such process, or this user may not read it.
-    #[must_use]
     pub fn memory_kib(self) -> Option<u64> {
         let own = self.own_memory_kib()?;
         Some(own + self.children().iter().filter_map(|child| child.own_memory_kib()).sum::<u64>())
     }
 
     fn own_memory_kib(self) -> Option<u64> {
-        let text = fs::read_to_string(self.file("smaps_rollup")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        self.field_kib("smaps_rollup", "Pss:")
+    }
+
+    /// A field of a file of the process itself, in KiB, such as `VmRSS:` of `status`.
+    pub fn field_kib(self, file: &str, field: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.file(file)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
         line.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
@@ -52,7 +55,6 @@ impl ProcessTree {
     }
 
     /// All descendants.
-    #[must_use]
     pub fn children(self) -> Vec<Self> {
         let parents = parents();
         let mut found: Vec<Self> = Vec::new();
@@ -66,19 +68,18 @@ impl ProcessTree {
         }
     }
 
-    fn file(self, name: &str) -> PathBuf {
+    /// A file of the process in `/proc`.
+    pub fn file(self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
     }
 }
 
 /// CPU time of this process so far.
-#[must_use]
 pub fn own_cpu() -> Option<Duration> {
     cpu_of(Path::new("/proc/self/stat"))
 }
 
 /// CPU time of all processes of this machine so far, and its number of cores.
-#[must_use]
 pub fn machine_cpu() -> Option<(Duration, usize)> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let cores = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
@@ -116,7 +117,6 @@ fn of_ticks(ticks: u64) -> Duration {
 
 /// Processes that listen on a TCP port of this machine, without descendants of another of them. Processes that this
 /// user may not read are missing.
-#[must_use]
 pub fn listeners(port: u16) -> Vec<ProcessTree> {
     let sockets: BTreeSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// Longest response head.
+/// Longest response head, or line of a chunked body.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+
+const CHUNK_END: MalformedResponse = MalformedResponse("chunk does not end in CR LF");
 
 /// Syntax error of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedResponse(&'static str);
 
 impl MalformedResponse {
-    /// The error in words.
-    #[must_use]
     pub fn text(self) -> &'static str {
         self.0
     }
@@ -28,11 +28,9 @@ impl std::error::Error for MalformedResponse {}
 /// Fields of a response head that a load needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// The status code.
     pub status: u16,
     /// Whether the body is `text/event-stream`.
     pub is_event_stream: bool,
-    /// Whether the body is chunked.
     pub is_chunked: bool,
     /// Whether the connection can be reused.
     pub keeps_alive: bool,
@@ -42,7 +40,7 @@ pub struct ResponseHead {
 #[derive(Debug, Default)]
 pub struct ResponseParser {
     state: ParserState,
-    /// Start of an incomplete head.
+    /// Start of an incomplete head or line.
     partial: Vec<u8>,
     head: Option<ResponseHead>,
 }
@@ -51,40 +49,27 @@ pub struct ResponseParser {
 enum ParserState {
     #[default]
     Head,
-    /// In a chunk size line: the value and digits so far, and whether an extension began.
-    Size {
-        value: u64,
-        digits: u8,
-        is_over: bool,
-    },
+    /// In a line with the size of a chunk.
+    Size,
     /// In a chunk: bytes left.
     Chunk(u64),
-    /// After the CR of a chunk size line: the size.
-    SizeEnd(u64),
-    /// After the chunk data, before its CR.
-    DataEnd,
-    /// Before the LF that ends a chunk.
+    /// In the line end after a chunk.
     ChunkEnd,
-    /// After the last chunk: bytes of the current trailer line.
-    Trailer(u32),
-    /// Before the LF that ends the response.
-    LastEnd,
+    /// After the last chunk.
+    Trailer,
+    /// In a body of known length: bytes left.
     Length(u64),
     UntilClose,
     Done,
 }
 
-const SIZE: ParserState = ParserState::Size { value: 0, digits: 0, is_over: false };
-
 impl ResponseParser {
     /// The head, once it is complete.
-    #[must_use]
     pub fn head(&self) -> Option<ResponseHead> {
         self.head
     }
 
     /// Whether the response is complete.
-    #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == ParserState::Done
     }
@@ -108,10 +93,12 @@ impl ResponseParser {
     ) -> Result<usize, MalformedResponse> {
         let mut at = 0;
         while at < bytes.len() && self.state != ParserState::Done {
-            at += if self.state == ParserState::Head {
-                self.take_head(&bytes[at..])?
-            } else {
-                self.take_body(&bytes[at..], on_body)?
+            let rest = &bytes[at..];
+            at += match self.state {
+                ParserState::Head => self.take_head(rest)?,
+                ParserState::Size | ParserState::ChunkEnd | ParserState::Trailer => self.take_line(rest)?,
+                ParserState::Chunk(left) | ParserState::Length(left) => self.take_data(rest, left, on_body),
+                ParserState::UntilClose | ParserState::Done => self.take_data(rest, u64::MAX, on_body),
             };
         }
         Ok(at)
@@ -123,13 +110,11 @@ impl ResponseParser {
     /// The response is incomplete.
     pub fn close(&mut self) -> Result<(), MalformedResponse> {
         match self.state {
-            ParserState::UntilClose | ParserState::Done => {
-                self.state = ParserState::Done;
-                Ok(())
-            }
-            ParserState::Head => Err(MalformedResponse("connection closed before the response")),
-            _ => Err(MalformedResponse("connection closed within the response")),
+            ParserState::UntilClose | ParserState::Done => self.state = ParserState::Done,
+            ParserState::Head => return Err(MalformedResponse("connection closed before the response")),
+            _ => return Err(MalformedResponse("connection closed within the response")),
         }
+        Ok(())
     }
 
     fn take_head(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
@@ -154,71 +139,54 @@ impl ResponseParser {
         Ok(end - before)
     }
 
-    /// Parses bytes in the current state.
-    fn take_body(
-        &mut self,
-        bytes: &[u8],
-        on_body: &mut impl FnMut(ResponseHead, &[u8]),
-    ) -> Result<usize, MalformedResponse> {
-        let head = self.head.expect("a body follows a head");
-        let first = bytes[0];
-        match self.state {
-            ParserState::Chunk(left) => {
-                let taken = up_to(bytes, left);
-                on_body(head, taken);
-                let left = left - taken.len() as u64;
-                self.state = if left == 0 { ParserState::DataEnd } else { ParserState::Chunk(left) };
-                return Ok(taken.len());
-            }
-            ParserState::Length(left) => {
-                let taken = up_to(bytes, left);
-                on_body(head, taken);
-                let left = left - taken.len() as u64;
-                self.state = if left == 0 { ParserState::Done } else { ParserState::Length(left) };
-                return Ok(taken.len());
-            }
-            ParserState::UntilClose => {
-                on_body(head, bytes);
-                return Ok(bytes.len());
-            }
-            ParserState::Size { value, digits, is_over } => self.state = size(first, value, digits, is_over)?,
-            ParserState::SizeEnd(0) if first == b'\n' => self.state = ParserState::Trailer(0),
-            ParserState::SizeEnd(size) if first == b'\n' => self.state = ParserState::Chunk(size),
-            ParserState::DataEnd if first == b'\r' => self.state = ParserState::ChunkEnd,
-            ParserState::ChunkEnd if first == b'\n' => self.state = SIZE,
-            ParserState::Trailer(length) => {
-                self.state = match (first, length) {
-                    (b'\r', 0) => ParserState::LastEnd,
-                    (b'\n', 1..) => ParserState::Trailer(0),
-                    _ => ParserState::Trailer(length.saturating_add(1)),
-                };
-            }
-            ParserState::LastEnd if first == b'\n' => self.state = ParserState::Done,
-            ParserState::SizeEnd(_) | ParserState::DataEnd | ParserState::ChunkEnd | ParserState::LastEnd => {
-                return Err(MalformedResponse("chunk does not end in CR LF"));
-            }
-            ParserState::Head | ParserState::Done => {}
+    /// Takes bytes of the body, of which `left` are still to come.
+    fn take_data(&mut self, bytes: &[u8], left: u64, on_body: &mut impl FnMut(ResponseHead, &[u8])) -> usize {
+        let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        on_body(self.head.expect("a body follows a head"), &bytes[..count]);
+        let left = left - count as u64;
+        self.state = match self.state {
+            ParserState::Chunk(_) if left == 0 => ParserState::ChunkEnd,
+            ParserState::Chunk(_) => ParserState::Chunk(left),
+            ParserState::Length(_) if left == 0 => ParserState::Done,
+            ParserState::Length(_) => ParserState::Length(left),
+            state => state,
+        };
+        count
+    }
+
+    /// Takes bytes through the end of the line.
+    fn take_line(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
+        let end = memchr::memchr(b'\n', bytes).map(|end| end + 1);
+        self.partial.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
+        if self.partial.len() > HEAD_BYTES_MAX {
+            return Err(MalformedResponse("chunk size or trailer is longer than 65536 bytes"));
         }
-        Ok(1)
+        let line = self.partial.strip_suffix(b"\r\n");
+        self.state = match (self.state, line) {
+            (ParserState::ChunkEnd, _) if !b"\r\n".starts_with(&self.partial) => return Err(CHUNK_END),
+            _ if end.is_none() => return Ok(bytes.len()),
+            (ParserState::Size, Some(line)) => match chunk_size(line)? {
+                0 => ParserState::Trailer,
+                size => ParserState::Chunk(size),
+            },
+            (ParserState::Size, None) => return Err(CHUNK_END),
+            (ParserState::ChunkEnd, _) => ParserState::Size,
+            (_, Some(b"")) => ParserState::Done,
+            _ => ParserState::Trailer,
+        };
+        self.partial.clear();
+        Ok(end.unwrap_or(bytes.len()))
     }
 }
 
-fn up_to(bytes: &[u8], left: u64) -> &[u8] {
-    &bytes[..usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))]
-}
-
-/// Returns the state after one more byte of a chunk size line.
-fn size(byte: u8, value: u64, digits: u8, is_over: bool) -> Result<ParserState, MalformedResponse> {
-    Ok(match char::from(byte).to_digit(16) {
-        _ if byte == b'\r' && digits > 0 => ParserState::SizeEnd(value),
-        _ if matches!(byte, b';' | b' ' | b'\t') && digits > 0 || is_over && byte != b'\n' => {
-            ParserState::Size { value, digits, is_over: true }
-        }
-        Some(digit) if digits < 15 => {
-            ParserState::Size { value: value << 4 | u64::from(digit), digits: digits + 1, is_over }
-        }
-        _ => return Err(MalformedResponse("chunk size is no hex number of at most 15 digits before CR LF")),
-    })
+/// Parses a line with the size of a chunk, and ignores its extensions. Source: RFC 9112, 7.1.1.
+fn chunk_size(line: &[u8]) -> Result<u64, MalformedResponse> {
+    let digits = line.split(|byte| b"; \t".contains(byte)).next().unwrap_or_default();
+    let is_number = (1..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| is_number);
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or(MalformedResponse("chunk size is no hex number of at most 15 digits before CR LF"))
 }
 
 /// Parses a head without its last line ends, and returns the state in which its body begins.
@@ -244,9 +212,9 @@ fn read_head(bytes: &[u8]) -> Result<(ResponseHead, ParserState), MalformedRespo
             "content-encoding" if value != "identity" => {
                 return Err(MalformedResponse("body is compressed although nothing was accepted"));
             }
-            "transfer-encoding" if value == "chunked" => (head.is_chunked, state) = (true, SIZE),
+            "transfer-encoding" if value == "chunked" => (head.is_chunked, state) = (true, ParserState::Size),
             "transfer-encoding" => return Err(MalformedResponse("transfer encoding is not chunked")),
-            "content-length" if state != SIZE => {
+            "content-length" if state != ParserState::Size => {
                 state = ParserState::Length(
                     value.parse().map_err(|_| MalformedResponse("content length is no number"))?,
                 );

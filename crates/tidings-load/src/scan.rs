@@ -51,7 +51,6 @@ enum EventKind {
 
 impl SseScanner {
     /// Id to resume after; empty if the server sent none.
-    #[must_use]
     pub fn last_id(&self) -> &[u8] {
         &self.last_id
     }

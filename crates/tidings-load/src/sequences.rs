@@ -64,7 +64,6 @@ pub struct DeliveryCounts {
 
 impl SequenceTracker {
     /// Creates a tracker of `channels` channels.
-    #[must_use]
     pub fn new(channels: usize, producers_per_channel: usize) -> Self {
         Self {
             producers_per_channel,
@@ -96,7 +95,6 @@ impl SequenceTracker {
     }
 
     /// Number of events certainly published on a channel.
-    #[must_use]
     pub fn published(&self, channel: u32) -> u64 {
         let first = channel as usize * self.producers_per_channel;
         (first..first + self.producers_per_channel)
@@ -105,7 +103,6 @@ impl SequenceTracker {
     }
 
     /// Cursors of a stream that begins now.
-    #[must_use]
     pub fn cursors(&self, channel: u32) -> Box<[ProducerCursor]> {
         let first = channel as usize * self.producers_per_channel;
         let cursors = &self.next[first..first + self.producers_per_channel];

@@ -1,10 +1,9 @@
 //! Non-blocking connects, from several loopback addresses when one has too few ports.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use mio::Interest;
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
@@ -45,29 +44,4 @@ fn has_many_sources(address: SocketAddr) -> bool {
 fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
         || error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
-}
-
-/// Readiness that every socket is registered for.
-pub(crate) fn interest() -> Interest {
-    Interest::READABLE | Interest::WRITABLE
-}
-
-/// Writes as many bytes as the socket accepts, and removes them. A connecting socket accepts none.
-pub(crate) fn flush(socket: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let mut written = 0;
-    while written < bytes.len() {
-        match socket.write(&bytes[written..]) {
-            Ok(count) => written += count,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                break;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.drain(..written);
-    Ok(())
 }

@@ -6,21 +6,13 @@ use std::time::Duration;
 
 use crate::response::MalformedResponse;
 
-/// Bytes kept of the body of an error response.
-pub(super) const REFUSAL_BYTES_MAX: usize = 4096;
-
 /// Failure of one request.
 #[derive(Debug)]
 pub enum RequestFailure {
     /// The connect failed, or the connection was reset.
     Connection(io::Error),
-    /// A response that is no event stream, or no success.
-    Status {
-        /// The status code.
-        status: u16,
-        /// The first bytes of the body.
-        body: Vec<u8>,
-    },
+    /// A response that is no event stream, or no success, with the first bytes of its body.
+    Status { status: u16, body: Vec<u8> },
     /// Bytes that are no HTTP response, or a truncated one.
     Malformed(&'static str),
     /// No response within this time.
@@ -38,7 +30,7 @@ impl fmt::Display for RequestFailure {
         match self {
             Self::Connection(error) => error.fmt(f),
             Self::Status { status, .. } => write!(f, "status {status}"),
-            Self::Malformed(what) => f.write_str(what),
+            Self::Malformed(reason) => f.write_str(reason),
             Self::Late(time) => write!(f, "no response within {} s", time.as_secs()),
         }
     }

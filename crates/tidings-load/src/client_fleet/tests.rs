@@ -1,5 +1,6 @@
 //! A fleet against scripted servers, over real sockets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -13,9 +14,9 @@ use crate::stamp::{Stamp, StampCodec};
 const RUN: u32 = 0xabc;
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
-/// Serves one connection after another: answers the next request with each text, and closes at each empty text.
-/// Returns the requests.
-fn server(answers: Vec<String>) -> (SocketAddr, JoinHandle<Vec<String>>) {
+/// Creates a fleet of one channel, and a server of one connection after another: it answers the next request with each
+/// text, and closes at each empty text. The thread returns the requests.
+fn fleet(answers: Vec<String>) -> (ClientFleet, SocketAddr, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = std::thread::spawn(move || {
@@ -37,7 +38,7 @@ fn server(answers: Vec<String>) -> (SocketAddr, JoinHandle<Vec<String>>) {
         }
         requests
     });
-    (address, served)
+    (ClientFleet::new(RUN, 1, 1).unwrap(), address, served)
 }
 
 fn event(number: u32) -> String {
@@ -68,15 +69,15 @@ fn notice(fleet: &mut ClientFleet) -> FleetEvent {
 fn stream_that_ends_is_resumed_after_its_last_id() {
     let first = format!("{STREAM}{}{}id: half", event(0), event(1));
     let second = format!("{STREAM}{}{}", event(2), event(3));
-    let (address, served) = server(vec![first, String::new(), second, String::new()]);
-    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
-    let at = fleet.open(address, 0, ReadPace::Eager, request(""));
+    let (mut fleet, address, served) = fleet(vec![first, String::new(), second, String::new()]);
+    let at = fleet.open(address, 0, ReadPace::Eager, &request(""));
     assert!(matches!(notice(&mut fleet), FleetEvent::Closed { was_announced: false, failure: None, .. }));
-    assert_eq!((fleet.last_id(at), fleet.is_open(at)), (&b"id-1"[..], false));
-    fleet.reopen(at, request("Last-Event-ID: id-1\r\n"));
+    let stream = &fleet.streams()[at];
+    assert_eq!((stream.last_id(), stream.is_open()), (&b"id-1"[..], false));
+    fleet.reopen(at, &request("Last-Event-ID: id-1\r\n"));
     assert!(matches!(notice(&mut fleet), FleetEvent::Closed { .. }));
     assert!(served.join().unwrap()[1].contains("Last-Event-ID: id-1"));
-    assert_eq!((fleet.counts.received, fleet.received(at)), (4, 4));
+    assert_eq!((fleet.counts.received, fleet.streams()[at].received), (4, 4));
     let DeliveryCounts { lost, repeated, reordered, .. } = fleet.counts;
     assert_eq!((lost, repeated, reordered), (0, 0, 0));
 }
@@ -88,9 +89,8 @@ fn refusal_brings_its_status_and_body() {
         "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
         "HTTP/1.0 403 Forbidden\r\n\r\nno",
     ] {
-        let (address, _served) = server(vec![response.to_owned(), String::new()]);
-        let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
-        fleet.open(address, 0, ReadPace::Eager, request(""));
+        let (mut fleet, address, _served) = fleet(vec![response.to_owned(), String::new()]);
+        fleet.open(address, 0, ReadPace::Eager, &request(""));
         let refused = notice(&mut fleet);
         let FleetEvent::Refused { failure: RequestFailure::Status { status: 403, body }, .. } = &refused
         else {
@@ -103,20 +103,19 @@ fn refusal_brings_its_status_and_body() {
 #[test]
 fn stream_is_found_behind_the_answers_to_earlier_requests() {
     let before = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let (address, served) = server(vec![before.to_owned(), format!("{STREAM}{}", event(0)), String::new()]);
-    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
+    let answers = vec![before.to_owned(), format!("{STREAM}{}", event(0)), String::new()];
+    let (mut fleet, address, served) = fleet(answers);
     let requests = [request(""), request("")].concat();
-    let at = fleet.open_pipelined(1, address, 0, ReadPace::Eager, requests);
+    let at = fleet.open_pipelined(1, address, 0, ReadPace::Eager, &requests);
     assert!(matches!(notice(&mut fleet), FleetEvent::Closed { failure: None, .. }));
-    assert_eq!((served.join().unwrap().len(), fleet.received(at)), (2, 1));
+    assert_eq!((served.join().unwrap().len(), fleet.streams()[at].received), (2, 1));
 }
 
 #[test]
 fn html_page_is_refused_as_a_stream() {
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi";
-    let (address, _served) = server(vec![page.to_owned()]);
-    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
-    fleet.open(address, 0, ReadPace::Eager, request(""));
+    let (mut fleet, address, _served) = fleet(vec![page.to_owned()]);
+    fleet.open(address, 0, ReadPace::Eager, &request(""));
     let refused = notice(&mut fleet);
     assert!(
         matches!(refused, FleetEvent::Refused { failure: RequestFailure::Status { status: 200, .. }, .. }),
@@ -127,21 +126,20 @@ fn html_page_is_refused_as_a_stream() {
 #[test]
 fn publisher_reconnects_and_failed_events_are_not_missed() {
     let ok = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nok");
-    let (address, served) = server(vec![
+    let (mut fleet, address, served) = fleet(vec![
         ok(""),
         ok("Connection: close\r\n"),
         String::new(),
         "HTTP/1.1 429 Slow\r\nContent-Length: 4\r\n\r\nslow".to_owned(),
         ok(""),
     ]);
-    let mut fleet = ClientFleet::new(RUN, 1, 1).unwrap();
     let publisher = fleet.add_publisher(address);
     let mut failures = Vec::new();
     for turn in 0..4 {
         let mut text = Vec::new();
-        assert_eq!(fleet.write_event(publisher, 0, 0, 64, &mut text), turn);
+        assert_eq!(fleet.write_event(publisher, 64, &mut text).number, turn);
         fleet.send(publisher, &request(""));
-        while !fleet.is_idle(publisher) {
+        while !fleet.publishers()[publisher].is_idle() {
             fleet.poll(Duration::from_millis(50)).unwrap();
             failures.extend(fleet.events());
         }
@@ -154,6 +152,26 @@ fn publisher_reconnects_and_failed_events_are_not_missed() {
         panic!("{failures:?}");
     };
     assert_eq!(body, b"slow");
+}
+
+#[test]
+fn each_lane_of_each_channel_has_one_publisher() {
+    for (channels, publishers, lanes) in
+        [(1, 1, 1), (1, 8, 8), (3, 8, 3), (8, 8, 1), (9, 8, 1), (100, 8, 1), (1_000, 7, 1)]
+    {
+        let mut fleet = ClientFleet::new(RUN, channels, publishers).unwrap();
+        assert_eq!(fleet.sequences.cursors(0).len(), lanes, "{channels} {publishers}");
+        (0..publishers).for_each(|_| _ = fleet.add_publisher(([127, 0, 0, 1], 1).into()));
+        let mut owners = BTreeMap::new();
+        for publisher in (0..publishers).flat_map(|publisher| vec![publisher; channels]) {
+            let Stamp { channel, producer, .. } = fleet.write_event(publisher, 64, &mut Vec::new());
+            assert!(usize::from(producer) < lanes);
+            let owner = *owners.entry((channel, producer)).or_insert(publisher);
+            assert_eq!(owner, publisher, "{channels} {publishers}");
+        }
+        let served: BTreeSet<u32> = owners.keys().map(|(channel, _)| *channel).collect();
+        assert_eq!(served.len(), channels);
+    }
 }
 
 #[test]

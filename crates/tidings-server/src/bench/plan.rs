@@ -84,11 +84,6 @@ impl BenchPlan {
             has_token: args.hub.has_token(),
         })
     }
-
-    /// Publishers of one channel. Each has a sequence of its own: only its own order is known.
-    pub(super) fn producers_per_channel(&self) -> usize {
-        self.publishers.div_ceil(self.channels as usize)
-    }
 }
 
 fn requests(args: &Args) -> Result<RequestBuilder, String> {

@@ -20,8 +20,8 @@ pub(super) struct PublishLoad {
     last_due: Instant,
     /// Publisher to try first.
     next_publisher: usize,
-    /// State of each publisher.
-    publishers: Vec<PublisherSlot>,
+    /// Time before which each publisher pauses.
+    not_before: Vec<Instant>,
     /// Deliveries expected of all published events, and those of them that are written off.
     owed: u64,
     written_off: u64,
@@ -37,12 +37,6 @@ pub(super) struct PublishLoad {
     pub(super) late_max: Duration,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct PublisherSlot {
-    requests: usize,
-    not_before: Instant,
-}
-
 impl PublishLoad {
     pub(super) fn new(plan: &BenchPlan, fleet: &mut ClientFleet) -> Self {
         for _ in 0..plan.publishers {
@@ -53,7 +47,7 @@ impl PublishLoad {
             due: 0.0,
             last_due: now,
             next_publisher: 0,
-            publishers: vec![PublisherSlot { requests: 0, not_before: now }; plan.publishers],
+            not_before: vec![now; plan.publishers],
             owed: 0,
             written_off: 0,
             last_received: (0, now),
@@ -75,7 +69,7 @@ impl PublishLoad {
 
     /// Pauses a publisher.
     pub(super) fn rest(&mut self, publisher: usize) {
-        self.publishers[publisher].not_before = Instant::now() + REST_AFTER_FAILURE;
+        self.not_before[publisher] = Instant::now() + REST_AFTER_FAILURE;
     }
 
     /// Sends the requests that are due; returns the time until the next one. `streams` counts eager streams by
@@ -138,10 +132,10 @@ impl PublishLoad {
     /// Returns an idle publisher, in round-robin order.
     fn next_idle(&mut self, fleet: &ClientFleet) -> Option<usize> {
         let now = Instant::now();
-        let count = self.publishers.len();
+        let count = self.not_before.len();
         let found = (0..count)
             .map(|step| (self.next_publisher + step) % count)
-            .find(|at| fleet.is_idle(*at) && self.publishers[*at].not_before <= now)?;
+            .find(|at| fleet.publishers()[*at].is_idle() && self.not_before[*at] <= now)?;
         self.next_publisher = (found + 1) % count;
         Some(found)
     }
@@ -149,9 +143,8 @@ impl PublishLoad {
     fn publish(&mut self, plan: &BenchPlan, fleet: &mut ClientFleet, streams: &[u32], publisher: usize) {
         self.lines.clear();
         for _ in 0..plan.batch {
-            let (channel, producer) = self.next_producer(plan, publisher);
             self.data.clear();
-            fleet.write_event(publisher, channel, producer, plan.size, &mut self.data);
+            let channel = fleet.write_event(publisher, plan.size, &mut self.data).channel;
             self.owed += u64::from(streams[channel as usize]);
             if plan.batch == 1 {
                 plan.requests.one(channel, self.sent, &self.data, &mut self.request);
@@ -166,24 +159,6 @@ impl PublishLoad {
         self.events += plan.batch as u64;
         fleet.send(publisher, &self.request);
     }
-
-    /// Returns the channel and producer of a publisher's next event. A publisher has channels of its own, or shares
-    /// one if there are fewer channels than publishers.
-    fn next_producer(&mut self, plan: &BenchPlan, publisher: usize) -> (u32, u16) {
-        let channels = plan.channels as usize;
-        let requests = &mut self.publishers[publisher].requests;
-        *requests += 1;
-        if channels < plan.publishers {
-            return channel_and_producer(publisher % channels, publisher / channels);
-        }
-        let own = (channels - publisher).div_ceil(plan.publishers);
-        channel_and_producer(publisher + plan.publishers * ((*requests - 1) % own), 0)
-    }
-}
-
-fn channel_and_producer(channel: usize, producer: usize) -> (u32, u16) {
-    let channel = u32::try_from(channel).expect("there are at most 1,000,000 channels");
-    (channel, u16::try_from(producer).expect("there are at most 1,024 publishers"))
 }
 
 #[cfg(test)]

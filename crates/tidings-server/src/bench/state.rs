@@ -37,7 +37,7 @@ impl BenchState {
     /// # Errors
     /// The system error of the poll.
     pub(super) fn new(plan: BenchPlan) -> Result<Self, String> {
-        let mut fleet = ClientFleet::new(plan.run, plan.channels as usize, plan.producers_per_channel())
+        let mut fleet = ClientFleet::new(plan.run, plan.channels as usize, plan.publishers)
             .map_err(|error| format!("cannot watch sockets: {error}"))?;
         Ok(Self {
             load: PublishLoad::new(&plan, &mut fleet),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tidings_load::{ClientFleet, ReadPace, RequestFailure, histogram};
+use tidings_load::{ClientFleet, FleetStream, ReadPace, RequestFailure, histogram};
 
 use super::plan::{BenchPlan, ReconnectStorm};
 use super::statistics::Failures;
@@ -106,10 +106,11 @@ impl StreamPool {
 
     /// Streams that have been open and are not now.
     pub(super) fn away(&self, fleet: &ClientFleet) -> usize {
-        let is_away = |at: &usize| {
-            self.states[*at].was_open && !fleet.is_open(*at) && fleet.reading(*at) == ReadPace::Eager
+        let streams = self.states.iter().zip(fleet.streams());
+        let is_away = |(state, stream): &(&StreamStatus, &FleetStream)| {
+            state.was_open && !stream.is_open() && stream.reading == ReadPace::Eager
         };
-        (0..self.states.len()).filter(is_away).count()
+        streams.filter(is_away).count()
     }
 
     /// Begins as many streams as may wait at once.
@@ -132,14 +133,14 @@ impl StreamPool {
             let channel = u32::try_from(at % plan.channels as usize).expect("there are at most 1,000,000");
             self.states.push(StreamStatus::default());
             let request = plan.requests.stream(channel, at, b"");
-            fleet.open(plan.requests.subscribe.address, channel, reading, request);
+            fleet.open(plan.requests.subscribe.address, channel, reading, &request);
         }
     }
 
     pub(super) fn note_opened(&mut self, fleet: &ClientFleet, at: usize, after: Duration) {
         let state = &mut self.states[at];
-        let is_eager = fleet.reading(at) == ReadPace::Eager;
-        let channel = fleet.channel(at) as usize;
+        let stream = &fleet.streams()[at];
+        let (is_eager, channel) = (stream.reading == ReadPace::Eager, stream.channel as usize);
         if is_eager {
             self.open += 1;
             self.open_on[channel] += 1;
@@ -166,7 +167,7 @@ impl StreamPool {
     }
 
     pub(super) fn note_closed(&mut self, fleet: &ClientFleet, at: usize, was_announced: bool) {
-        match fleet.reading(at) {
+        match fleet.streams()[at].reading {
             ReadPace::Stalled => self.closed.stuck += 1,
             ReadPace::Trickle(_) => self.closed.slow += 1,
             ReadPace::Eager => {
@@ -181,7 +182,7 @@ impl StreamPool {
     fn note_down(&mut self, fleet: &ClientFleet, at: usize) {
         self.states[at].down_since = Some(Instant::now());
         self.open -= 1;
-        self.open_on[fleet.channel(at) as usize] -= 1;
+        self.open_on[fleet.streams()[at].channel as usize] -= 1;
     }
 
     /// Reopens streams whose pause is over.
@@ -211,7 +212,7 @@ impl StreamPool {
         self.storms += 1;
         let count = (plan.connections * usize::from(storm.share)).div_ceil(100);
         let chosen = (0..count).map(|step| (self.storm_from + step) % plan.connections);
-        let chosen: Vec<usize> = chosen.filter(|at| fleet.is_open(*at)).collect();
+        let chosen: Vec<usize> = chosen.filter(|at| fleet.streams()[*at].is_open()).collect();
         self.storm_from = (self.storm_from + count) % plan.connections.max(1);
         for at in &chosen {
             fleet.cut(*at);
@@ -225,8 +226,9 @@ impl StreamPool {
 }
 
 fn reopen(plan: &BenchPlan, fleet: &mut ClientFleet, at: usize) {
-    let request = plan.requests.stream(fleet.channel(at), at, fleet.last_id(at));
-    fleet.reopen(at, request);
+    let stream = &fleet.streams()[at];
+    let request = plan.requests.stream(stream.channel, at, stream.last_id());
+    fleet.reopen(at, &request);
 }
 
 fn micros(time: Duration) -> u64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tidings_load::FleetEvent;
+use tidings_load::{FleetEvent, FleetPublisher};
 
 use super::plan::BenchPlan;
 use super::progress::{ProgressLine, ProgressValues};
@@ -127,7 +127,7 @@ impl Timeline {
             self.step(Duration::from_millis(10), "draining", None)?;
             if counted.elapsed() >= COUNT_EVERY || self.state.plan.connections < 1_000 {
                 counted = Instant::now();
-                let are_answered = (0..self.state.fleet.publishers()).all(|at| self.state.fleet.is_idle(at));
+                let are_answered = self.state.fleet.publishers().iter().all(FleetPublisher::is_idle);
                 let is_up = self.state.streams.away(&self.state.fleet) == 0;
                 is_whole = are_answered && is_up && self.state.fleet.pending() == 0;
             }

@@ -30,15 +30,6 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn several_publishers_of_one_channel_have_lanes_of_their_own() {
-    let plan = |arguments| BenchPlan::new(&parse(arguments)).unwrap();
-    assert_eq!(plan("--publishers 8").producers_per_channel(), 8);
-    assert_eq!(plan("--publishers 8 --channels 3").producers_per_channel(), 3);
-    assert_eq!(plan("--publishers 8 --channels 8").producers_per_channel(), 1);
-    assert_eq!(plan("--publishers 8 --channels 100").producers_per_channel(), 1);
-}
-
-#[test]
 fn headers_and_token_are_not_shown() {
     let arguments = "--header X-Api-Key:hidden --publish-header A:hidden --token hidden";
     let shown = format!("{:?}", parse(arguments));

@@ -1,0 +1,154 @@
+//! Cases that are measured in turn, round by round: medians of their figures, and of the ratios within each round.
+
+use std::ops::Range;
+
+use crate::{
+    BenchResult,
+    chart::ChartPanel,
+    fleet::DeliveryFaults,
+    numbers::{figure_text, median},
+    server::ServerKind,
+    table::FigureTable,
+};
+
+/// Figures of one turn of one case.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    /// A figure that was not measured is NaN.
+    pub(crate) figures: Vec<f64>,
+    /// Cells after the figures.
+    pub(crate) texts: Vec<String>,
+    pub(crate) faults: DeliveryFaults,
+}
+
+/// One row of a table.
+#[derive(Debug)]
+pub(crate) struct Case<T> {
+    /// The first cells.
+    pub(crate) names: Vec<String>,
+    /// The hub's faults are errors; those of another server are figures.
+    pub(crate) server: ServerKind,
+    pub(crate) setup: T,
+}
+
+/// Samples of all cases. The last case is the reference of the ratios.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    runs: Vec<CaseRun>,
+}
+
+#[derive(Debug)]
+struct CaseRun {
+    names: Vec<String>,
+    server: ServerKind,
+    /// Samples of each round, or the reason for their absence.
+    samples: Result<Vec<Sample>, String>,
+}
+
+impl Comparison {
+    /// Measures the cases in turn. A foreign server that fails is not measured again.
+    pub(crate) fn measure<T>(
+        rounds: usize,
+        cases: impl IntoIterator<Item = Case<T>>,
+        mut turn: impl FnMut(&T) -> BenchResult<Sample>,
+    ) -> BenchResult<Self> {
+        let (mut runs, mut setups) = (Vec::new(), Vec::new());
+        for Case { names, server, setup } in cases {
+            let samples = server.missing().map_or(Ok(Vec::new()), |reason| Err(reason.to_owned()));
+            runs.push(CaseRun { names, server, samples });
+            setups.push(setup);
+        }
+        for _ in 0..rounds {
+            for (run, setup) in runs.iter_mut().zip(&setups) {
+                let Ok(samples) = &mut run.samples else { continue };
+                let name = run.names.join(", ");
+                match turn(setup) {
+                    Ok(sample) => {
+                        eprintln!("  {name}: {:.1?} {}", sample.figures, sample.faults);
+                        samples.push(sample);
+                    }
+                    Err(error) if run.server.is_ours() => return Err(error),
+                    Err(error) => {
+                        eprintln!("  {name}: {error}");
+                        run.samples = Err(format!("failed: {error}"));
+                    }
+                }
+            }
+        }
+        Ok(Self { runs })
+    }
+
+    /// Position of the first case of a server.
+    pub(crate) fn find(&self, server: ServerKind) -> Option<usize> {
+        self.runs.iter().position(|run| run.server == server)
+    }
+
+    fn samples(&self, case: usize) -> &[Sample] {
+        self.runs[case].samples.as_deref().unwrap_or_default()
+    }
+
+    /// Sum of the faults of all rounds.
+    pub(crate) fn faults(&self, case: usize) -> DeliveryFaults {
+        self.samples(case).iter().fold(DeliveryFaults::default(), |sum, sample| sum + sample.faults)
+    }
+
+    /// Median of a figure; `None` if the case was not measured.
+    pub(crate) fn median(&self, case: usize, figure: usize) -> Option<f64> {
+        let samples = self.samples(case);
+        (!samples.is_empty()).then(|| median(samples.iter().map(|sample| sample.figures[figure])))
+    }
+
+    /// Median of the ratios of a figure to that of another case in the same round.
+    pub(crate) fn ratio(&self, case: usize, to: usize, figure: usize) -> Option<f64> {
+        let (samples, others) = (self.samples(case), self.samples(to));
+        let pairs = samples.iter().zip(others);
+        let ratios = pairs.map(|(one, other)| one.figures[figure] / other.figures[figure]);
+        (!samples.is_empty() && !others.is_empty()).then(|| median(ratios))
+    }
+
+    /// As [`Comparison::ratio`], between two servers.
+    pub(crate) fn server_ratio(&self, server: ServerKind, to: ServerKind, figure: usize) -> Option<f64> {
+        self.ratio(self.find(server)?, self.find(to)?, figure)
+    }
+
+    /// Adds one row for each case. The figures in `ratios` get their ratios to the last case.
+    pub(crate) fn fill(&self, table: &mut FigureTable, ratios: Range<usize>) {
+        for (at, run) in self.runs.iter().enumerate() {
+            let mut row = run.names.clone();
+            match &run.samples {
+                Ok(samples) => {
+                    let last = samples.last().cloned().unwrap_or_default();
+                    for figure in 0..last.figures.len() {
+                        let text = figure_text(self.median(at, figure).unwrap_or(f64::NAN));
+                        let ratio = self.ratio(at, self.runs.len() - 1, figure);
+                        row.push(match ratio.filter(|_| ratios.contains(&figure)) {
+                            Some(ratio) => format!("{text} ({ratio:.2})"),
+                            None => text,
+                        });
+                    }
+                    row.extend(last.texts);
+                }
+                Err(reason) => {
+                    row.resize(table.columns.len() - 1, "–".to_owned());
+                    row.push(reason.clone());
+                }
+            }
+            let faults = self.faults(at);
+            if row.len() < table.columns.len() {
+                row.push(faults.to_string());
+            }
+            if run.server.is_ours() && faults != DeliveryFaults::default() {
+                table.errors.push(format!("{}: {faults}", run.names.join(", ")));
+            }
+            table.row(row);
+        }
+    }
+
+    /// Bars of a figure of all cases, as multiples of the last case's.
+    pub(crate) fn panel(&self, title: &str, figure: usize) -> ChartPanel {
+        let bars = self.runs.iter().enumerate().filter_map(|(at, run)| {
+            Some((run.names.join(", "), self.ratio(at, self.runs.len() - 1, figure)?))
+        });
+        ChartPanel { title: title.to_owned(), bars: bars.collect(), unit: " ×", reference: Some(1.0) }
+    }
+}
