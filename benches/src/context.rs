@@ -1,6 +1,6 @@
 //! Arguments, programs and data directory of a run.
 
-use std::{cell::Cell, path::PathBuf, time::Duration};
+use std::{cell::Cell, io, path::PathBuf, time::Duration};
 
 use crate::{
     BenchResult,
@@ -9,17 +9,16 @@ use crate::{
     server::{BenchServer, ServerKind},
 };
 
+/// Path of a program of this workspace.
+pub(crate) fn beside(name: &str) -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
+
 /// Context of all benchmarks.
 #[derive(Debug)]
 pub(crate) struct BenchContext {
     pub(crate) arguments: BenchArguments,
-    /// The hub, and another build of it to compare with.
     pub(crate) hub: PathBuf,
-    pub(crate) hub_before: Option<PathBuf>,
-    pub(crate) axum_baseline: PathBuf,
-    pub(crate) epoll_baseline: PathBuf,
-    /// Backend of Pushpin.
-    pub(crate) pushpin_origin: PathBuf,
     /// Directory of the servers' data.
     pub(crate) directory: PathBuf,
     servers_started: Cell<usize>,
@@ -31,22 +30,18 @@ impl BenchContext {
     /// # Errors
     /// A program is missing.
     pub(crate) fn new(arguments: BenchArguments) -> BenchResult<Self> {
-        let this = std::env::current_exe()?;
-        let beside = |name: &str| this.with_file_name(name);
         let temporary = || std::env::temp_dir().join(format!("tidings-benches-{}", std::process::id()));
         let context = Self {
-            hub: arguments.server.clone().unwrap_or_else(|| beside("tidings")),
-            hub_before: arguments.before.clone(),
-            axum_baseline: beside("axum_baseline"),
-            epoll_baseline: beside("epoll_baseline"),
-            pushpin_origin: beside("pushpin_origin"),
+            hub: arguments.server.clone().map_or_else(|| beside("tidings"), Ok)?,
             directory: arguments.directory.clone().unwrap_or_else(temporary),
             servers_started: Cell::new(0),
             arguments,
         };
-        let Self { hub, hub_before, axum_baseline, epoll_baseline, pushpin_origin, .. } = &context;
-        let programs = [hub, axum_baseline, epoll_baseline, pushpin_origin];
-        if let Some(program) = programs.into_iter().chain(hub_before).find(|program| !program.exists()) {
+        let others = ["axum_baseline", "epoll_baseline", "pushpin_origin"].map(beside);
+        let others = others.into_iter().collect::<io::Result<Vec<_>>>()?;
+        let programs = others.iter().chain([&context.hub]).chain(&context.arguments.before);
+        let missing = programs.into_iter().find(|program| !program.exists());
+        if let Some(program) = missing {
             let hint = "run `cargo build --release -p tidings-server -p benches`";
             return Err(format!("program not found: {}; {hint}", program.display()).into());
         }
@@ -58,9 +53,9 @@ impl BenchContext {
         Duration::from_secs_f64(self.arguments.slice)
     }
 
-    /// Those of the servers that are to be measured.
+    /// Whether this server is to be measured.
     pub(crate) fn is_chosen(&self, kind: ServerKind) -> bool {
-        let is_given = kind != ServerKind::Before || self.hub_before.is_some();
+        let is_given = kind != ServerKind::Before || self.arguments.before.is_some();
         is_given && (self.arguments.servers.is_empty() || self.arguments.servers.contains(&kind))
     }
 
@@ -71,12 +66,9 @@ impl BenchContext {
         servers: &[ServerKind],
         turn: impl FnMut(&ServerKind) -> BenchResult<Sample>,
     ) -> BenchResult<Comparison> {
-        let chosen = servers.iter().filter(|server| self.is_chosen(**server));
-        let cases = chosen.map(|server| Case {
-            names: vec![server.name().to_owned()],
-            server: *server,
-            setup: *server,
-        });
+        let chosen = servers.iter().copied().filter(|server| self.is_chosen(*server));
+        let cases =
+            chosen.map(|server| Case { names: vec![server.name().to_owned()], server, setup: server });
         Comparison::measure(rounds, cases, turn)
     }
 

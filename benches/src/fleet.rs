@@ -138,12 +138,23 @@ impl BenchFleet {
         Ok(fleet)
     }
 
-    /// Opens further streams, which take turns with the channels.
+    /// Opens further streams, which take turns with the channels, and waits until all streams have their heads.
+    ///
+    /// # Errors
+    /// No socket was ready for 30 s.
     pub(crate) fn subscribe(&mut self, streams: usize) -> BenchResult<()> {
         for _ in 0..streams {
             self.subscribe_next()?;
         }
-        self.until("every stream had its head", |fleet| fleet.opened == fleet.clients.streams().len())
+        let mut last = Instant::now();
+        while self.opened < self.clients.streams().len() {
+            if self.poll(Duration::from_millis(100))? {
+                last = Instant::now();
+            } else if last.elapsed() > Duration::from_secs(30) {
+                return Err("no socket was ready for 30 s before every stream had its head".into());
+            }
+        }
+        Ok(())
     }
 
     /// Begins a stream of the next channel.
@@ -214,22 +225,18 @@ impl BenchFleet {
         (name, String::from_utf8(data).expect("stamps are ASCII"))
     }
 
-    fn idle_publisher(&self) -> Option<usize> {
-        self.clients.publishers().iter().position(FleetPublisher::is_idle)
-    }
-
     /// Publishes one request at every tick, and reads meanwhile. A tick waits until a publisher is idle.
     pub(crate) fn run_paced(&mut self, requests_per_second: f64, time: Duration) -> BenchResult<()> {
         let began = Instant::now();
         let mut due = Duration::ZERO;
         while due < time {
             let left = due.saturating_sub(began.elapsed());
-            match self.idle_publisher().filter(|_| left.is_zero()) {
-                Some(publisher) => {
-                    self.publish(publisher);
-                    due += Duration::from_secs_f64(1.0 / requests_per_second);
-                }
-                None => _ = self.poll(left.max(Duration::from_micros(100)))?,
+            let idle = self.clients.publishers().iter().position(FleetPublisher::is_idle);
+            if let Some(publisher) = idle.filter(|_| left.is_zero()) {
+                self.publish(publisher);
+                due += Duration::from_secs_f64(1.0 / requests_per_second);
+            } else {
+                self.poll(left.max(Duration::from_micros(100)))?;
             }
         }
         Ok(())
@@ -333,22 +340,6 @@ impl BenchFleet {
     pub(crate) fn finish(mut self, figures: Vec<f64>) -> BenchResult<Sample> {
         self.drain()?;
         Ok(Sample { figures, texts: Vec::new(), faults: self.faults() })
-    }
-
-    /// Polls until `holds` returns true.
-    ///
-    /// # Errors
-    /// No socket was ready for 30 s.
-    fn until(&mut self, event: &str, mut holds: impl FnMut(&Self) -> bool) -> BenchResult<()> {
-        let mut last = Instant::now();
-        while !holds(self) {
-            if self.poll(Duration::from_millis(100))? {
-                last = Instant::now();
-            } else if last.elapsed() > Duration::from_secs(30) {
-                return Err(format!("no socket was ready for 30 s before {event}").into());
-            }
-        }
-        Ok(())
     }
 }
 

@@ -19,7 +19,11 @@ use tidings_load::ProcessTree;
 use tidings_testkit::{ChildProcess, HubCommand, free_port};
 
 pub(crate) use self::{kind::ServerKind, redis::PinnedRedis};
-use crate::{BenchResult, context::BenchContext, requests::request};
+use crate::{
+    BenchResult,
+    context::{BenchContext, beside},
+    requests::request,
+};
 
 /// Longest time to readiness.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -75,18 +79,18 @@ impl BenchServer {
         settings: &[(&str, &str)],
     ) -> BenchResult<Self> {
         let (address, data) = (free_address(), context.directory.join(name));
-        let baseline = |program: &Path| {
-            let mut command = Command::new(program);
+        let baseline = |program: &str| -> BenchResult<ServerCommands> {
+            let mut command = Command::new(beside(program)?);
             command.arg(address.to_string());
-            ServerCommands::of_one(command, address)
+            Ok(ServerCommands::of_one(command, address))
         };
         let commands = match kind {
-            ServerKind::AxumBaseline => baseline(&context.axum_baseline),
-            ServerKind::EpollBaseline => baseline(&context.epoll_baseline),
+            ServerKind::AxumBaseline => baseline("axum_baseline")?,
+            ServerKind::EpollBaseline => baseline("epoll_baseline")?,
             ServerKind::Nchan => ServerCommands::of_one(others::nchan(&data, address)?, address),
-            ServerKind::Pushpin => others::pushpin(context, &data, address)?,
+            ServerKind::Pushpin => others::pushpin(&data, address)?,
             ServerKind::Memory | ServerKind::Before | ServerKind::Interval | ServerKind::Fsync => {
-                let before = context.hub_before.as_ref().filter(|_| kind == ServerKind::Before);
+                let before = context.arguments.before.as_ref().filter(|_| kind == ServerKind::Before);
                 let hub = HubCommand::new(before.unwrap_or(&context.hub))
                     .listen(&address.to_string())
                     .data_dir(&data)

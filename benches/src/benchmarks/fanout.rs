@@ -20,20 +20,8 @@ const WINDOW: u64 = 256;
 const PUSHPIN_WINDOW: u64 = 16;
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The epoll baseline is last: all others are its multiples.
-const KINDS: [ServerKind; 8] = [
-    ServerKind::Memory,
-    ServerKind::Before,
-    ServerKind::Interval,
-    ServerKind::Fsync,
-    ServerKind::AxumBaseline,
-    ServerKind::Nchan,
-    ServerKind::Pushpin,
-    ServerKind::EpollBaseline,
-];
-
 pub(super) fn paced(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &KINDS, |kind| {
+    let rounds = context.compare(context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
         let server = context.start(*kind, &[])?;
         let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, 1)?;
         fleet.run_paced(EVENTS_PER_SECOND, WARM_UP)?;
@@ -58,7 +46,7 @@ pub(super) fn paced(context: &BenchContext) -> BenchResult<FigureTable> {
 }
 
 pub(super) fn saturated(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &KINDS, |kind| {
+    let rounds = context.compare(context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
         let server = context.start(*kind, &[])?;
         let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, PUBLISHERS)?;
         let window = Some(if *kind == ServerKind::Pushpin { PUSHPIN_WINDOW } else { WINDOW });

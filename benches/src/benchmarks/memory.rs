@@ -25,25 +25,25 @@ enum IdleStreams {
     ThroughHyper,
 }
 
-const CASES: [(ServerKind, IdleStreams); 8] = [
-    (ServerKind::Interval, IdleStreams::OneChannel),
-    (ServerKind::Interval, IdleStreams::OneChannelEach),
-    (ServerKind::Interval, IdleStreams::ThroughHyper),
-    (ServerKind::Before, IdleStreams::OneChannel),
-    (ServerKind::AxumBaseline, IdleStreams::OneChannel),
-    (ServerKind::AxumBaseline, IdleStreams::OneChannelEach),
-    (ServerKind::Nchan, IdleStreams::OneChannel),
-    (ServerKind::Pushpin, IdleStreams::OneChannel),
+const CASES: [(ServerKind, &str, IdleStreams); 8] = [
+    (ServerKind::Interval, "tidings", IdleStreams::OneChannel),
+    (ServerKind::Interval, "tidings", IdleStreams::OneChannelEach),
+    (ServerKind::Interval, "tidings through hyper", IdleStreams::ThroughHyper),
+    (ServerKind::Before, "tidings before", IdleStreams::OneChannel),
+    (ServerKind::AxumBaseline, "`axum` + broadcast", IdleStreams::OneChannel),
+    (ServerKind::AxumBaseline, "`axum` + broadcast", IdleStreams::OneChannelEach),
+    (ServerKind::Nchan, "Nchan", IdleStreams::OneChannel),
+    (ServerKind::Pushpin, "Pushpin", IdleStreams::OneChannel),
 ];
 
 /// Index of the figure after events.
 const AFTER_EVENTS: usize = 1;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
-    let chosen: Vec<_> = CASES.into_iter().filter(|(kind, _)| context.is_chosen(*kind)).collect();
-    let cases = chosen.iter().map(|(kind, streams)| {
+    let chosen: Vec<_> = CASES.into_iter().filter(|(kind, ..)| context.is_chosen(*kind)).collect();
+    let cases = chosen.iter().map(|(kind, name, streams)| {
         let channels = if *streams == IdleStreams::OneChannelEach { "one each" } else { "one" };
-        let names = vec![row_name(*kind, *streams).to_owned(), channels.to_owned()];
+        let names = vec![(*name).to_owned(), channels.to_owned()];
         Case { names, server: *kind, setup: (*kind, *streams) }
     });
     let rows = Comparison::measure(1, cases, |(kind, streams)| {
@@ -62,7 +62,7 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     );
     rows.fill(&mut table, 0..0);
     let mut bars = Vec::new();
-    for (at, (kind, streams)) in chosen.into_iter().enumerate() {
+    for (at, (kind, name, streams)) in chosen.into_iter().enumerate() {
         let most = rows.median(at, 0).zip(rows.median(at, AFTER_EVENTS)).map(|(one, other)| one.max(other));
         match (kind, streams) {
             (ServerKind::Interval, IdleStreams::OneChannel) => {
@@ -75,20 +75,12 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
             _ => {}
         }
         if streams != IdleStreams::OneChannelEach {
-            bars.extend(rows.median(at, 0).map(|kib| (row_name(kind, streams).to_owned(), kib)));
+            bars.extend(rows.median(at, 0).map(|kib| (name.to_owned(), kib)));
         }
     }
     let title = format!("Memory per idle connection, of {many}: less is better");
     table.panels.push(ChartPanel { title, bars, unit: " KiB", reference: None });
     Ok(table)
-}
-
-fn row_name(kind: ServerKind, streams: IdleStreams) -> &'static str {
-    match (kind, streams) {
-        (ServerKind::Interval, IdleStreams::ThroughHyper) => "tidings through hyper",
-        (ServerKind::Interval, _) => "tidings",
-        _ => kind.name(),
-    }
 }
 
 fn grow(server: &BenchServer, streams: IdleStreams, many: usize) -> BenchResult<Sample> {

@@ -17,26 +17,9 @@ pub(super) const BATCH: usize = 100;
 /// Load before the measurement.
 pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The epoll baseline is last: all others are its multiples.
-const SINGLE: [ServerKind; 7] = [
-    ServerKind::Memory,
-    ServerKind::Before,
-    ServerKind::Interval,
-    ServerKind::Fsync,
-    ServerKind::AxumBaseline,
-    ServerKind::Nchan,
-    ServerKind::EpollBaseline,
-];
-const BATCHED: [ServerKind; 5] = [
-    ServerKind::Memory,
-    ServerKind::Before,
-    ServerKind::Interval,
-    ServerKind::Fsync,
-    ServerKind::AxumBaseline,
-];
-
 pub(super) fn single(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &SINGLE, |kind| turn(context, *kind, None))?;
+    let servers = ServerKind::all_but(&[ServerKind::Pushpin]);
+    let rounds = context.compare(context.arguments.rounds, &servers, |kind| turn(context, *kind, None))?;
     let mut table = FigureTable::new(
         "Publishes: 2,000 channels of one subscriber",
         &["server", "publishes/s", "deliveries/s", "server CPU per publish, µs", "faults"],
@@ -58,7 +41,8 @@ pub(super) fn single(context: &BenchContext) -> BenchResult<FigureTable> {
 }
 
 pub(super) fn batched(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &BATCHED, |kind| {
+    let servers = ServerKind::all_but(&[ServerKind::Nchan, ServerKind::Pushpin, ServerKind::EpollBaseline]);
+    let rounds = context.compare(context.arguments.rounds, &servers, |kind| {
         let batch = (*kind != ServerKind::AxumBaseline).then_some(BATCH);
         turn(context, *kind, batch)
     })?;

@@ -40,15 +40,13 @@ struct ResumeStorm<'a> {
     events_each: u64,
 }
 
-/// Figures of one storm. Its CPU includes that of the live streams.
-struct StormFigures {
-    events: u64,
-    seconds: f64,
-    cpu_seconds: f64,
-    events_per_cpu_second: f64,
-    grown_kib_per_client: f64,
-    slowest_connect_ms: f64,
-}
+/// Indices of the figures of a storm. Its CPU includes that of the live streams.
+const SECONDS: usize = 1;
+const CPU_SECONDS: usize = 2;
+const EVENTS_PER_CPU_SECOND: usize = 3;
+const GROWTH_KIB: usize = 4;
+const SLOWEST_CONNECT_MS: usize = 5;
+const LIVE_P99_MS: usize = 6;
 
 pub(super) fn storms(context: &BenchContext) -> BenchResult<FigureTable> {
     let clients = context.arguments.clients;
@@ -65,20 +63,13 @@ pub(super) fn storms(context: &BenchContext) -> BenchResult<FigureTable> {
             "live p99 meanwhile, ms",
         ],
         "All connect at once with a `Last-Event-ID` from before the missed events, and read to the last event; each \
-         event's number and order is checked. What was just published is held in memory. Before the first storm of each \
-         other kind the server was restarted (events on disk, the newest in its memory); the second follows without a \
-         restart (`again`). Growth is of the peak resident size, divided by the clients. Live are 100 streams of another \
+         event's number and order is checked. Before the first storm of each kind the server was restarted (events on \
+         disk, the newest in its memory); the second follows without a restart (`again`). Growth is of the peak resident size, divided by the clients. Live are 100 streams of another \
          channel with 30 events/s, read by another thread of the load.",
     );
     let name = "storm";
     let (server, first) = full_hub(context, name)?;
-    let before = fill(&server, [("start".to_owned(), 1)])?;
-    fill(&server, (0..MISSED).map(|number| ("fresh".to_owned(), number)))?;
-    let fresh = |_| "fresh".to_owned();
-    let storm = ResumeStorm { clients, channel: &fresh, after: &before, events_each: MISSED };
-    storm.run_beside_live(&server, "one shared channel, just published", &mut table)?;
     drop(server);
-
     let events_each = (context.arguments.events / BUSY_CHANNELS).min(MISSED);
     let shared = |_| "busy.500".to_owned();
     let own = |at: usize| format!("busy.{}", at as u64 % BUSY_CHANNELS);
@@ -95,12 +86,11 @@ pub(super) fn storms(context: &BenchContext) -> BenchResult<FigureTable> {
         let storm = ResumeStorm { clients, channel, after: &first, events_each };
         let mut rate = f64::INFINITY;
         for again in ["", ", again"] {
-            let (figures, live_p99) =
-                storm.run_beside_live(&server, &format!("{text}{again}"), &mut table)?;
-            rate = rate.min(figures.events_per_cpu_second / 1e6);
-            grown = figures.grown_kib_per_client.max(grown);
-            slowest_connect = figures.slowest_connect_ms.max(slowest_connect);
-            live_ratio = (live_p99 / live_before).max(live_ratio);
+            let figures = storm.run_beside_live(&server, &format!("{text}{again}"), &mut table)?;
+            rate = rate.min(figures[EVENTS_PER_CPU_SECOND] / 1e6);
+            grown = figures[GROWTH_KIB].max(grown);
+            slowest_connect = figures[SLOWEST_CONNECT_MS].max(slowest_connect);
+            live_ratio = (figures[LIVE_P99_MS] / live_before).max(live_ratio);
         }
         rates.push(rate);
     }
@@ -130,10 +120,10 @@ pub(super) fn quiet(context: &BenchContext) -> BenchResult<FigureTable> {
         let storm = ResumeStorm { clients, channel: &channel, after: first, events_each: QUIET_EVENTS };
         let (mut cpu_seconds, mut seconds, mut faults) = (0.0, 0.0, DeliveryFaults::default());
         for _ in 0..QUIET_STORMS {
-            let (figures, seen) = storm.run(server)?;
-            cpu_seconds += figures.cpu_seconds / f64::from(QUIET_STORMS);
-            seconds += figures.seconds / f64::from(QUIET_STORMS);
-            faults = faults + seen;
+            let sample = storm.run(server)?;
+            cpu_seconds += sample.figures[CPU_SECONDS] / f64::from(QUIET_STORMS);
+            seconds += sample.figures[SECONDS] / f64::from(QUIET_STORMS);
+            faults = faults + sample.faults;
         }
         let figures = vec![cpu_seconds * 1e6 / clients as f64, seconds * 1e3];
         Ok(Sample { figures, faults, ..Sample::default() })
@@ -184,35 +174,25 @@ fn wait_until_idle(server: &BenchServer) -> BenchResult<()> {
 }
 
 impl ResumeStorm<'_> {
-    /// Runs a storm beside live streams, and adds its row. Returns its figures, and the p99 of the live streams in ms.
+    /// Runs a storm beside live streams, adds its row, and returns its figures.
     fn run_beside_live(
         &self,
         server: &BenchServer,
         name: &str,
         table: &mut FigureTable,
-    ) -> BenchResult<(StormFigures, f64)> {
-        // The other thread passes errors on as text.
-        let run = || self.run(server).map_err(|error| error.to_string());
-        let (storm, live_p99) = beside_live(server, run)?;
-        let (storm, faults) = storm?;
+    ) -> BenchResult<Vec<f64>> {
+        let (storm, live_p99) = beside_live(server, || self.run(server))?;
+        let Sample { mut figures, faults, .. } = storm?;
         if faults != DeliveryFaults::default() {
             table.errors.push(format!("{name}: {faults}"));
         }
-        let figures = [
-            storm.events as f64,
-            storm.seconds,
-            storm.cpu_seconds,
-            storm.events_per_cpu_second,
-            storm.grown_kib_per_client,
-            storm.slowest_connect_ms,
-            live_p99,
-        ];
+        figures.push(live_p99);
         eprintln!("  {name}: {figures:.2?}");
-        table.row([name.to_owned()].into_iter().chain(figures.map(figure_text)));
-        Ok((storm, live_p99))
+        table.row([name.to_owned()].into_iter().chain(figures.iter().copied().map(figure_text)));
+        Ok(figures)
     }
 
-    fn run(&self, server: &BenchServer) -> BenchResult<(StormFigures, DeliveryFaults)> {
+    fn run(&self, server: &BenchServer) -> BenchResult<Sample> {
         server.forget_peak()?;
         let resident = server.status_kib("VmRSS:")?;
         let mut fleet = BenchFleet::new(&[server], 1, 0)?;
@@ -224,15 +204,15 @@ impl ResumeStorm<'_> {
         })?;
         let cpu_seconds = measured.cpu[0] / 1e6;
         let grown_kib = server.status_kib("VmHWM:")?.saturating_sub(resident);
-        let figures = StormFigures {
-            events: fleet.deliveries(),
-            seconds: measured.seconds,
+        let slowest_connect = fleet.slowest_connect.as_secs_f64();
+        fleet.finish(vec![
+            measured.deliveries,
+            measured.seconds,
             cpu_seconds,
-            events_per_cpu_second: measured.deliveries / cpu_seconds.max(0.01),
-            grown_kib_per_client: grown_kib as f64 / self.clients as f64,
-            slowest_connect_ms: fleet.slowest_connect.as_secs_f64() * 1e3,
-        };
-        Ok((figures, fleet.faults()))
+            measured.deliveries / cpu_seconds.max(0.01),
+            grown_kib as f64 / self.clients as f64,
+            slowest_connect * 1e3,
+        ])
     }
 }
 

@@ -25,30 +25,23 @@ const SUBSCRIBERS: usize = 1_000;
 /// Events of one count.
 const EVENTS: usize = 20;
 const ATTACHED_WITHIN: Duration = Duration::from_secs(10);
-const KINDS: [ServerKind; 6] = [
-    ServerKind::Memory,
-    ServerKind::Interval,
-    ServerKind::AxumBaseline,
-    ServerKind::Nchan,
-    ServerKind::Pushpin,
-    ServerKind::EpollBaseline,
-];
 /// Number of calls named in the table, the most frequent first.
 const NAMED: usize = 3;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     let mut ours = None;
-    let rows = context.compare(1, &KINDS, |kind| {
-        // Without the right to trace there is no figure, but a reason.
-        let (total, calls, sample) = match count_calls(context, *kind) {
-            Ok((calls, sample)) => (calls.per_delivery(), calls.text(), sample),
-            Err(error) => (f64::NAN, error.to_string(), Sample::default()),
-        };
-        if *kind == ServerKind::Interval {
-            ours = Some(total);
-        }
-        Ok(Sample { texts: vec![format!("{total:.3}"), calls], ..sample })
-    })?;
+    let rows =
+        context.compare(1, &ServerKind::all_but(&[ServerKind::Before, ServerKind::Fsync]), |kind| {
+            // Without the right to trace there is no figure, but a reason.
+            let (total, calls, sample) = match count_calls(context, *kind) {
+                Ok((calls, sample)) => (calls.per_delivery(), calls.text(), sample),
+                Err(error) => (f64::NAN, error.to_string(), Sample::default()),
+            };
+            if *kind == ServerKind::Interval {
+                ours = Some(total);
+            }
+            Ok(Sample { texts: vec![format!("{total:.3}"), calls], ..sample })
+        })?;
     let mut table = FigureTable::new(
         "System calls per delivery, paced",
         &["server", "system calls per delivery", "the most frequent, each per delivery", "faults"],

@@ -32,6 +32,12 @@ pub(super) const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.s
 pub(super) const PUSHPIN_INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 
 impl ServerKind {
+    /// All servers but these. The epoll baseline is last: the others are its multiples.
+    pub(crate) fn all_but(excluded: &[Self]) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|kind| !excluded.contains(kind)).collect()
+    }
+
     /// Name in tables and charts.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use super::{
     ServerCommands, free_address,
     kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
 };
-use crate::{BenchResult, context::BenchContext};
+use crate::{BenchResult, context::beside};
 
 /// Most connections of one process; some descriptors remain for itself.
 const CONNECTIONS: usize = 19_500;
@@ -40,11 +40,7 @@ pub(super) fn nchan(directory: &Path, address: SocketAddr) -> BenchResult<Comman
 
 /// Pushpin with all its parts, which talk over sockets in the directory, and its origin. Its limits on events a second
 /// are raised.
-pub(super) fn pushpin(
-    context: &BenchContext,
-    directory: &Path,
-    address: SocketAddr,
-) -> BenchResult<ServerCommands> {
+pub(super) fn pushpin(directory: &Path, address: SocketAddr) -> BenchResult<ServerCommands> {
     fs::create_dir_all(directory)?;
     let own = directory.display();
     let (publishes, origin_address) = (free_address(), free_address());
@@ -69,7 +65,7 @@ pub(super) fn pushpin(
     );
     let file = directory.join("pushpin.conf");
     fs::write(&file, settings)?;
-    let mut origin = Command::new(&context.pushpin_origin);
+    let mut origin = Command::new(beside("pushpin_origin")?);
     origin.arg(origin_address.to_string());
     let mut server = Command::new("pushpin");
     server.arg("--config").arg(file);

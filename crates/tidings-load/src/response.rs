@@ -9,13 +9,7 @@ const CHUNK_END: MalformedResponse = MalformedResponse("chunk does not end in CR
 
 /// Syntax error of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MalformedResponse(&'static str);
-
-impl MalformedResponse {
-    pub fn text(self) -> &'static str {
-        self.0
-    }
-}
+pub struct MalformedResponse(pub &'static str);
 
 impl fmt::Display for MalformedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,16 +37,9 @@ pub struct SseScanner {
 struct ScannedBlock {
     has_data: bool,
     has_id: bool,
-    name: EventKind,
+    /// [`ScannedItem::Gap`] or [`ScannedItem::End`], if the event has its name.
+    control: Option<ScannedItem>,
     stamp: Option<Stamp>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-enum EventKind {
-    #[default]
-    Other,
-    Gap,
-    End,
 }
 
 impl SseScanner {
@@ -110,10 +103,10 @@ impl SseScanner {
                 self.next_id.extend_from_slice(id);
             }
         } else if let Some(name) = value(line, b"event") {
-            self.block.name = match name {
-                b"tidings.gap" => EventKind::Gap,
-                b"tidings.end" => EventKind::End,
-                _ => EventKind::Other,
+            self.block.control = match name {
+                b"tidings.gap" => Some(ScannedItem::Gap),
+                b"tidings.end" => Some(ScannedItem::End),
+                _ => None,
             };
         }
     }
@@ -123,12 +116,9 @@ impl SseScanner {
         if block.has_id {
             std::mem::swap(&mut self.last_id, &mut self.next_id);
         }
-        match (block.name, block.stamp) {
-            (EventKind::Gap, _) => on_item(ScannedItem::Gap),
-            (EventKind::End, _) => on_item(ScannedItem::End),
-            (EventKind::Other, Some(stamp)) => on_item(ScannedItem::Event(stamp)),
-            (EventKind::Other, None) if block.has_data => on_item(ScannedItem::Foreign),
-            (EventKind::Other, None) => {}
+        let event = block.stamp.map(ScannedItem::Event).or(block.has_data.then_some(ScannedItem::Foreign));
+        if let Some(item) = block.control.or(event) {
+            on_item(item);
         }
     }
 }

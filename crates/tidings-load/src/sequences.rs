@@ -74,20 +74,22 @@ impl SequenceTracker {
         }
     }
 
+    /// Index of a producer among those of all channels.
+    fn lane(&self, channel: u32, producer: u16) -> usize {
+        channel as usize * self.producers_per_channel + usize::from(producer)
+    }
+
     /// Takes the next number of a producer.
     pub fn take(&mut self, channel: u32, producer: u16) -> u32 {
-        let next = &mut self.next[channel as usize * self.producers_per_channel + usize::from(producer)];
-        *next += 1;
-        *next - 1
+        let lane = self.lane(channel, producer);
+        self.next[lane] += 1;
+        self.next[lane] - 1
     }
 
     /// Notes that the newest number of a producer may not have been published. Call it before the producer's next
     /// [`Self::take`].
     pub fn doubt(&mut self, channel: u32, producer: u16, number: u32) {
-        let ranges = self
-            .doubtful
-            .entry(channel as usize * self.producers_per_channel + usize::from(producer))
-            .or_default();
+        let ranges = self.doubtful.entry(self.lane(channel, producer)).or_default();
         match ranges.last_mut() {
             Some(last) if last.end == number => last.end = number + 1,
             _ => ranges.push(number..number + 1),
@@ -96,15 +98,14 @@ impl SequenceTracker {
 
     /// Number of events certainly published on a channel.
     pub fn published(&self, channel: u32) -> u64 {
-        let first = channel as usize * self.producers_per_channel;
-        (first..first + self.producers_per_channel)
-            .map(|at| length(&self.certain(at, 0..self.next[at])))
-            .sum()
+        let first = self.lane(channel, 0);
+        let lanes = first..first + self.producers_per_channel;
+        lanes.map(|lane| length(&self.certain(lane, 0..self.next[lane]))).sum()
     }
 
     /// Cursors of a stream that begins now.
     pub fn cursors(&self, channel: u32) -> Box<[ProducerCursor]> {
-        let first = channel as usize * self.producers_per_channel;
+        let first = self.lane(channel, 0);
         let cursors = &self.next[first..first + self.producers_per_channel];
         cursors.iter().map(|next| ProducerCursor { next: *next, leap: SkipCause::None }).collect()
     }
@@ -153,8 +154,8 @@ impl SequenceTracker {
     /// Counts the published events of a channel that a stream has not received.
     pub fn settle(&self, channel: u32, cursors: &[ProducerCursor], counts: &mut DeliveryCounts) {
         for (at, producer) in cursors.iter().enumerate() {
-            let cursor_index = channel as usize * self.producers_per_channel + at;
-            let missing = length(&self.certain(cursor_index, producer.next..self.next[cursor_index]));
+            let lane = self.lane(channel, 0) + at;
+            let missing = length(&self.certain(lane, producer.next..self.next[lane]));
             *producer.leap.count(counts) += missing;
         }
     }
@@ -167,8 +168,7 @@ impl SequenceTracker {
         expected: u32,
         counts: &mut DeliveryCounts,
     ) {
-        let cursor_index = stamp.channel as usize * self.producers_per_channel + usize::from(stamp.producer);
-        let missing = self.certain(cursor_index, expected..stamp.number);
+        let missing = self.certain(self.lane(stamp.channel, stamp.producer), expected..stamp.number);
         *leap.count(counts) += length(&missing);
         if leap == SkipCause::None && self.holes_count + missing.len() <= HOLES_MAX {
             self.holes_count += missing.len();
@@ -187,10 +187,10 @@ impl SequenceTracker {
     }
 
     /// Parts of a range of numbers that were certainly published.
-    fn certain(&self, cursor_index: usize, stretch: Range<u32>) -> Vec<Range<u32>> {
+    fn certain(&self, lane: usize, stretch: Range<u32>) -> Vec<Range<u32>> {
         let mut parts = Vec::new();
         let mut from = stretch.start;
-        let doubtful = self.doubtful.get(&cursor_index).map_or(&[][..], Vec::as_slice);
+        let doubtful = self.doubtful.get(&lane).map_or(&[][..], Vec::as_slice);
         for doubt in doubtful.iter().filter(|doubt| doubt.end > stretch.start && doubt.start < stretch.end) {
             if from < doubt.start {
                 parts.push(from..doubt.start);

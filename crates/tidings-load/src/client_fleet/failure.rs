@@ -21,7 +21,7 @@ pub enum RequestFailure {
 
 impl From<MalformedResponse> for RequestFailure {
     fn from(malformed: MalformedResponse) -> Self {
-        Self::Malformed(malformed.text())
+        Self::Malformed(malformed.0)
     }
 }
 
