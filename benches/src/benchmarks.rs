@@ -13,7 +13,7 @@ mod slow_consumers;
 mod stored_events;
 mod syscalls;
 
-use crate::{BenchResult, arguments::Benchmark, context::BenchContext, table::FigureTable};
+use crate::{arguments::Benchmark, context::BenchContext, result::BenchResult, table::FigureTable};
 
 /// Runs a benchmark and returns its tables.
 pub(crate) fn measure(benchmark: Benchmark, context: &BenchContext) -> BenchResult<Vec<FigureTable>> {

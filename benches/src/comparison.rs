@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use crate::{
-    BenchResult,
     chart::ChartPanel,
-    fleet::DeliveryFaults,
+    context::BenchContext,
+    faults::DeliveryFaults,
     numbers::{figure_text, median},
-    server::ServerKind,
+    result::BenchResult,
+    server_kind::ServerKind,
     table::FigureTable,
 };
 
@@ -76,6 +77,19 @@ impl Comparison {
             }
         }
         Ok(Self { runs })
+    }
+
+    /// Measures those of the servers that the arguments choose, in turn.
+    pub(crate) fn of_servers(
+        context: &BenchContext,
+        rounds: usize,
+        servers: &[ServerKind],
+        turn: impl FnMut(&ServerKind) -> BenchResult<Sample>,
+    ) -> BenchResult<Self> {
+        let chosen = servers.iter().copied().filter(|server| context.is_chosen(*server));
+        let cases =
+            chosen.map(|server| Case { names: vec![server.name().to_owned()], server, setup: server });
+        Self::measure(rounds, cases, turn)
     }
 
     /// Position of the first case of a server.

@@ -2,12 +2,7 @@
 
 use std::{cell::Cell, io, path::PathBuf, time::Duration};
 
-use crate::{
-    BenchResult,
-    arguments::BenchArguments,
-    comparison::{Case, Comparison, Sample},
-    server::{BenchServer, ServerKind},
-};
+use crate::{arguments::BenchArguments, result::BenchResult, server_kind::ServerKind};
 
 /// Path of a program of this workspace.
 pub(crate) fn beside(name: &str) -> io::Result<PathBuf> {
@@ -21,7 +16,8 @@ pub(crate) struct BenchContext {
     pub(crate) hub: PathBuf,
     /// Directory of the servers' data.
     pub(crate) directory: PathBuf,
-    servers_started: Cell<usize>,
+    /// Directories given so far.
+    directories: Cell<usize>,
 }
 
 impl BenchContext {
@@ -34,7 +30,7 @@ impl BenchContext {
         let context = Self {
             hub: arguments.server.clone().map_or_else(|| beside("tidings"), Ok)?,
             directory: arguments.directory.clone().unwrap_or_else(temporary),
-            servers_started: Cell::new(0),
+            directories: Cell::new(0),
             arguments,
         };
         let others = ["axum_baseline", "epoll_baseline", "pushpin_origin"].map(beside);
@@ -59,25 +55,9 @@ impl BenchContext {
         is_given && (self.arguments.servers.is_empty() || self.arguments.servers.contains(&kind))
     }
 
-    /// Measures the chosen servers in turn.
-    pub(crate) fn compare(
-        &self,
-        rounds: usize,
-        servers: &[ServerKind],
-        turn: impl FnMut(&ServerKind) -> BenchResult<Sample>,
-    ) -> BenchResult<Comparison> {
-        let chosen = servers.iter().copied().filter(|server| self.is_chosen(*server));
-        let cases =
-            chosen.map(|server| Case { names: vec![server.name().to_owned()], server, setup: server });
-        Comparison::measure(rounds, cases, turn)
-    }
-
-    /// Starts a server whose data is removed with it. `settings` are environment variables.
-    pub(crate) fn start(&self, kind: ServerKind, settings: &[(&str, &str)]) -> BenchResult<BenchServer> {
-        let number = self.servers_started.get();
-        self.servers_started.set(number + 1);
-        let mut server = BenchServer::start(self, kind, &format!("turn-{number}"), settings)?;
-        server.is_temporary = true;
-        Ok(server)
+    /// A new directory of data.
+    pub(crate) fn next_directory(&self) -> PathBuf {
+        self.directories.set(self.directories.get() + 1);
+        self.directory.join(format!("turn-{}", self.directories.get()))
     }
 }

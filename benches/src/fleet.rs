@@ -1,64 +1,25 @@
 //! Subscribers and publishers of one turn, on the hub's routes.
 
 use std::{
-    fmt,
     net::SocketAddr,
-    ops::Add,
     time::{Duration, Instant},
 };
 
 use tidings_load::{ClientFleet, FleetEvent, FleetPublisher, ProcessTree, ReadPace, RequestFailure};
 
 use crate::{
-    BenchResult,
     comparison::Sample,
+    faults::DeliveryFaults,
     numbers::micros,
-    requests::{JSON, NDJSON, line, request},
+    requests::{EVENT_BYTES, JSON, NDJSON, RUN, line, request},
+    result::BenchResult,
     server::{BenchServer, cpu_time},
 };
 
-/// Bytes of an event's data, unless a benchmark sets another size.
-pub(crate) const EVENT_BYTES: usize = 64;
-/// Run number of all events: one fleet reads what another one stored.
-pub(crate) const RUN: u32 = 0x7161_5d09;
 /// Connects in flight: below the backlog of every measured server.
 const CONNECTING_MAX: usize = 100;
 /// Streams in flight to Pushpin, which answers 500 and 502 to hundreds: its internal queues overflow.
 const PUSHPIN_OPENING_MAX: usize = 20;
-
-/// Faults of the subscribers' streams.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct DeliveryFaults {
-    pub(crate) lost: u64,
-    pub(crate) repeated: u64,
-    /// Gaps received.
-    pub(crate) gaps: u64,
-    /// Streams closed by the server.
-    pub(crate) closed: u64,
-}
-
-impl fmt::Display for DeliveryFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::default() {
-            return f.write_str("none");
-        }
-        let Self { lost, repeated, gaps, closed } = self;
-        write!(f, "lost {lost}, repeated {repeated}, gaps {gaps}, closed {closed}")
-    }
-}
-
-impl Add for DeliveryFaults {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            lost: self.lost + other.lost,
-            repeated: self.repeated + other.repeated,
-            gaps: self.gaps + other.gaps,
-            closed: self.closed + other.closed,
-        }
-    }
-}
 
 /// All connections of one turn. Channel `n` is named `project.n`.
 pub(crate) struct BenchFleet {

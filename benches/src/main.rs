@@ -7,10 +7,14 @@ mod benchmarks;
 mod chart;
 mod comparison;
 mod context;
+mod faults;
 mod fleet;
 mod numbers;
+mod prelude;
 mod requests;
+mod result;
 mod server;
+mod server_kind;
 mod table;
 
 use std::{
@@ -23,10 +27,8 @@ use clap::{Parser, ValueEnum};
 use crate::{
     arguments::{BenchArguments, Benchmark},
     context::BenchContext,
+    result::BenchResult,
 };
-
-/// Result with any error.
-type BenchResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     match run(BenchArguments::parse()) {

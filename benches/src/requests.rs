@@ -1,13 +1,16 @@
 //! Requests on the hub's routes, and the filling of a log.
 
+use std::net::SocketAddr;
+
 use tidings_load::{Stamp, StampCodec};
 use tidings_testkit::HttpConnection;
 
-use crate::{
-    BenchResult,
-    fleet::{EVENT_BYTES, RUN},
-    server::BenchServer,
-};
+use crate::result::BenchResult;
+
+/// Bytes of an event's data, unless a benchmark sets another size.
+pub(crate) const EVENT_BYTES: usize = 64;
+/// Run number of all events: one fleet reads what another one stored.
+pub(crate) const RUN: u32 = 0x7161_5d09;
 
 /// Events of one batch that fills a log.
 const FILL_BATCH: usize = 2_000;
@@ -19,10 +22,10 @@ pub(crate) const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 /// Publishes numbered events to channels in batches, and returns the id of the last one.
 pub(crate) fn fill(
-    server: &BenchServer,
+    address: SocketAddr,
     events: impl IntoIterator<Item = (String, u64)>,
 ) -> BenchResult<String> {
-    let mut connection = HttpConnection::connect(&server.address.to_string());
+    let mut connection = HttpConnection::connect(&address.to_string());
     let (codec, mut last_id, mut events) = (StampCodec::new(RUN), None, events.into_iter().peekable());
     while events.peek().is_some() {
         let mut lines = String::new();

@@ -1,6 +1,6 @@
 //! A server under load: its processes on the first core, with their CPU time and memory.
 
-mod kind;
+mod commands;
 mod others;
 mod redis;
 
@@ -16,13 +16,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_load::ProcessTree;
-use tidings_testkit::{ChildProcess, HubCommand, free_port};
+use tidings_testkit::{ChildProcess, HubCommand};
 
-pub(crate) use self::{kind::ServerKind, redis::PinnedRedis};
+use self::commands::{ServerCommands, free_address};
+pub(crate) use self::redis::PinnedRedis;
 use crate::{
-    BenchResult,
     context::{BenchContext, beside},
     requests::request,
+    result::BenchResult,
+    server_kind::ServerKind,
 };
 
 /// Longest time to readiness.
@@ -53,32 +55,31 @@ pub(crate) struct BenchServer {
     pub(crate) is_temporary: bool,
 }
 
-/// Commands of a server.
-struct ServerCommands {
-    /// The server, and then its backend.
-    commands: Vec<Command>,
-    pushpin: Option<SocketAddr>,
-    /// Addresses at which a ready server listens.
-    listens_at: Vec<SocketAddr>,
-    /// Path that a ready server answers with 200.
-    ready_path: Option<&'static str>,
-}
-
-impl ServerCommands {
-    fn of_one(command: Command, address: SocketAddr) -> Self {
-        Self { commands: vec![command], pushpin: None, listens_at: vec![address], ready_path: None }
-    }
-}
-
 impl BenchServer {
-    /// Starts a server with the data of `name`, and waits until it is ready. `settings` are environment variables.
+    /// Starts a server whose data is removed with it. `settings` are environment variables.
     pub(crate) fn start(
         context: &BenchContext,
         kind: ServerKind,
-        name: &str,
         settings: &[(&str, &str)],
     ) -> BenchResult<Self> {
-        let (address, data) = (free_address(), context.directory.join(name));
+        let mut server = Self::start_at(context, kind, context.next_directory(), settings)?;
+        server.is_temporary = true;
+        Ok(server)
+    }
+
+    /// Starts a hub on disk with the data of `name`, which stays.
+    pub(crate) fn start_with_data(context: &BenchContext, name: &str) -> BenchResult<Self> {
+        Self::start_at(context, ServerKind::Interval, context.directory.join(name), &[])
+    }
+
+    /// Starts a server, and waits until it is ready.
+    fn start_at(
+        context: &BenchContext,
+        kind: ServerKind,
+        data: PathBuf,
+        settings: &[(&str, &str)],
+    ) -> BenchResult<Self> {
+        let address = free_address();
         let baseline = |program: &str| -> BenchResult<ServerCommands> {
             let mut command = Command::new(beside(program)?);
             command.arg(address.to_string());
@@ -202,11 +203,6 @@ fn spawn_pinned(command: &Command) -> ChildProcess {
     pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
     pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     ChildProcess::spawn(pinned.stdout(Stdio::null()))
-}
-
-/// A free address of loopback.
-fn free_address() -> SocketAddr {
-    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// Whether a request is answered with 200.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{BenchResult, chart::ChartPanel, numbers::figure_text};
+use crate::{chart::ChartPanel, numbers::figure_text, result::BenchResult};
 
 /// A target and its measured figure.
 #[derive(Debug)]

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    BenchResult,
-    context::BenchContext,
-    fleet::{BenchFleet, DeliveryFaults},
-    server::ServerKind,
-    table::FigureTable,
-};
+use crate::prelude::*;
 
 const SUBSCRIBERS: usize = 1_000;
 const EVENTS_PER_SECOND: f64 = 30.0;
@@ -21,14 +15,15 @@ const PUSHPIN_WINDOW: u64 = 16;
 const WARM_UP: Duration = Duration::from_millis(500);
 
 pub(super) fn paced(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
-        let server = context.start(*kind, &[])?;
-        let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, 1)?;
-        fleet.run_paced(EVENTS_PER_SECOND, WARM_UP)?;
-        let measured =
-            fleet.measure(&[&server.trees], |fleet| fleet.run_paced(EVENTS_PER_SECOND, context.slice()))?;
-        fleet.finish(vec![measured.cpu_per_delivery(), measured.p50, measured.p99])
-    })?;
+    let rounds =
+        Comparison::of_servers(context, context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
+            let server = BenchServer::start(context, *kind, &[])?;
+            let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, 1)?;
+            fleet.run_paced(EVENTS_PER_SECOND, WARM_UP)?;
+            let measured = fleet
+                .measure(&[&server.trees], |fleet| fleet.run_paced(EVENTS_PER_SECOND, context.slice()))?;
+            fleet.finish(vec![measured.cpu_per_delivery(), measured.p50, measured.p99])
+        })?;
     let mut table = FigureTable::new(
         "Deliveries, paced: 1,000 subscribers, 30 events/s",
         &["server", "server CPU per delivery, µs", "p50, ms", "p99, ms", "faults"],
@@ -46,16 +41,17 @@ pub(super) fn paced(context: &BenchContext) -> BenchResult<FigureTable> {
 }
 
 pub(super) fn saturated(context: &BenchContext) -> BenchResult<FigureTable> {
-    let rounds = context.compare(context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
-        let server = context.start(*kind, &[])?;
-        let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, PUBLISHERS)?;
-        let window = Some(if *kind == ServerKind::Pushpin { PUSHPIN_WINDOW } else { WINDOW });
-        fleet.run_saturated(window, WARM_UP)?;
-        let measured =
-            fleet.measure(&[&server.trees], |fleet| fleet.run_saturated(window, context.slice()))?;
-        let rate = measured.per_second(measured.deliveries);
-        fleet.finish(vec![rate, rate / SUBSCRIBERS as f64, measured.cpu_per_delivery()])
-    })?;
+    let rounds =
+        Comparison::of_servers(context, context.arguments.rounds, &ServerKind::all_but(&[]), |kind| {
+            let server = BenchServer::start(context, *kind, &[])?;
+            let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, PUBLISHERS)?;
+            let window = Some(if *kind == ServerKind::Pushpin { PUSHPIN_WINDOW } else { WINDOW });
+            fleet.run_saturated(window, WARM_UP)?;
+            let measured =
+                fleet.measure(&[&server.trees], |fleet| fleet.run_saturated(window, context.slice()))?;
+            let rate = measured.per_second(measured.deliveries);
+            fleet.finish(vec![rate, rate / SUBSCRIBERS as f64, measured.cpu_per_delivery()])
+        })?;
     let mut table = FigureTable::new(
         "Deliveries, as fast as it goes: 1,000 subscribers",
         &["server", "deliveries/s", "events/s", "server CPU per delivery, µs", "faults"],

@@ -12,13 +12,10 @@ use tidings_load::{ClientFleet, FleetEvent, FleetPublisher, FleetStream, ReadPac
 use tidings_testkit::{RespConnection, RespReply};
 
 use crate::{
-    BenchResult,
-    context::BenchContext,
-    fleet::{EVENT_BYTES, RUN},
     numbers::{count, figure_text, micros},
-    requests::{JSON, request},
-    server::{BenchServer, PinnedRedis, ServerKind},
-    table::FigureTable,
+    prelude::*,
+    requests::{EVENT_BYTES, JSON, RUN, request},
+    server::PinnedRedis,
 };
 
 /// A FastAPI route with sse-starlette and broadcaster.
@@ -199,8 +196,8 @@ impl StackRun {
         let captured = [("TIDINGS_REDIS_URL", url.as_str()), ("TIDINGS_REDIS_CAPTURE", "project.*")];
         let start = || match stack {
             ServerStack::FastApi => start_fastapi(&context.directory, &url),
-            ServerStack::Captured => context.start(ServerKind::Memory, &captured),
-            ServerStack::Keyed => context.start(ServerKind::Memory, &captured[..1]),
+            ServerStack::Captured => BenchServer::start(context, ServerKind::Memory, &captured),
+            ServerStack::Keyed => BenchServer::start(context, ServerKind::Memory, &captured[..1]),
         };
         let mut run = Self {
             clients: ClientFleet::new(RUN, CHANNELS as usize, CHANNELS as usize)?,

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    BenchResult,
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    fleet::{BenchFleet, DeliveryFaults},
-    numbers::count,
-    requests::fill,
-    server::ServerKind,
-    table::FigureTable,
-};
+use crate::{numbers::count, prelude::*, requests::fill};
 
 /// The same rate in all cases.
 const DELIVERIES_PER_SECOND: f64 = 30_000.0;
@@ -99,9 +90,9 @@ fn cpu_per_delivery(
     kind: ServerKind,
     case: GrowthCase,
 ) -> BenchResult<(f64, DeliveryFaults)> {
-    let server = context.start(kind, &[])?;
+    let server = BenchServer::start(context, kind, &[])?;
     if kind.is_ours() && case.quiet > 0 {
-        fill(&server, (0..case.quiet).map(|at| (format!("quiet.{at}"), 0)))?;
+        fill(server.address, (0..case.quiet).map(|at| (format!("quiet.{at}"), 0)))?;
     }
     // A connection with several channels numbers the events of all of them as one sequence.
     let mut fleet = BenchFleet::new(&[&server], case.channels.min(case.connections), 1)?;

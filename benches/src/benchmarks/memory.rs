@@ -2,15 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use crate::{
-    BenchResult,
-    chart::ChartPanel,
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    fleet::BenchFleet,
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
-};
+use crate::{chart::ChartPanel, prelude::*};
 
 /// Time without load before memory is read.
 const REST: Duration = Duration::from_millis(1_500);
@@ -47,7 +39,7 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
         Case { names, server: *kind, setup: (*kind, *streams) }
     });
     let rows = Comparison::measure(1, cases, |(kind, streams)| {
-        grow(&context.start(*kind, &[])?, *streams, context.arguments.connections)
+        grow(&BenchServer::start(context, *kind, &[])?, *streams, context.arguments.connections)
     })?;
     let many = context.arguments.connections;
     let mut table = FigureTable::new(

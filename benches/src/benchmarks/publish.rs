@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    BenchResult, comparison::Sample, context::BenchContext, fleet::BenchFleet, server::ServerKind,
-    table::FigureTable,
-};
+use crate::prelude::*;
 
 pub(super) const CHANNELS: usize = 2_000;
 /// Keep-alive connections that publish, each with one request at a time.
@@ -19,7 +16,9 @@ pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
 pub(super) fn single(context: &BenchContext) -> BenchResult<FigureTable> {
     let servers = ServerKind::all_but(&[ServerKind::Pushpin]);
-    let rounds = context.compare(context.arguments.rounds, &servers, |kind| turn(context, *kind, None))?;
+    let rounds = Comparison::of_servers(context, context.arguments.rounds, &servers, |kind| {
+        turn(context, *kind, None)
+    })?;
     let mut table = FigureTable::new(
         "Publishes: 2,000 channels of one subscriber",
         &["server", "publishes/s", "deliveries/s", "server CPU per publish, µs", "faults"],
@@ -42,7 +41,7 @@ pub(super) fn single(context: &BenchContext) -> BenchResult<FigureTable> {
 
 pub(super) fn batched(context: &BenchContext) -> BenchResult<FigureTable> {
     let servers = ServerKind::all_but(&[ServerKind::Nchan, ServerKind::Pushpin, ServerKind::EpollBaseline]);
-    let rounds = context.compare(context.arguments.rounds, &servers, |kind| {
+    let rounds = Comparison::of_servers(context, context.arguments.rounds, &servers, |kind| {
         let batch = (*kind != ServerKind::AxumBaseline).then_some(BATCH);
         turn(context, *kind, batch)
     })?;
@@ -57,7 +56,7 @@ pub(super) fn batched(context: &BenchContext) -> BenchResult<FigureTable> {
 }
 
 fn turn(context: &BenchContext, kind: ServerKind, batch: Option<usize>) -> BenchResult<Sample> {
-    let server = context.start(kind, &[])?;
+    let server = BenchServer::start(context, kind, &[])?;
     let publishers = batch.map_or(PUBLISHERS, |_| BATCH_PUBLISHERS);
     let mut fleet = BenchFleet::new(&[&server], CHANNELS, publishers)?;
     fleet.batch = batch;

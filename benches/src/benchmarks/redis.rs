@@ -5,13 +5,10 @@ use tidings_testkit::RespConnection;
 
 use super::publish::{BATCH, BATCH_PUBLISHERS, CHANNELS, PUBLISHERS, WARM_UP};
 use crate::{
-    BenchResult,
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    fleet::{BenchFleet, EVENT_BYTES, RUN},
     numbers::micros,
-    server::{BenchServer, PinnedRedis, ServerKind, cpu_time},
-    table::FigureTable,
+    prelude::*,
+    requests::{EVENT_BYTES, RUN},
+    server::{PinnedRedis, cpu_time},
 };
 
 /// Events a second for latency.
@@ -84,7 +81,10 @@ fn hub_case<T>(name: &str, setup: T) -> Case<T> {
 fn start_nodes(context: &BenchContext, redis: &PinnedRedis) -> BenchResult<[BenchServer; 2]> {
     let url = redis.server.url();
     let settings = [("TIDINGS_REDIS_URL", url.as_str())];
-    Ok([context.start(ServerKind::Memory, &settings)?, context.start(ServerKind::Memory, &settings)?])
+    Ok([
+        BenchServer::start(context, ServerKind::Memory, &settings)?,
+        BenchServer::start(context, ServerKind::Memory, &settings)?,
+    ])
 }
 
 fn publish(context: &BenchContext, publishers: usize, batch: Option<usize>) -> BenchResult<Sample> {
@@ -169,7 +169,7 @@ pub(super) fn latencies(context: &BenchContext) -> BenchResult<FigureTable> {
     ];
     let rounds = Comparison::measure(context.arguments.rounds, cases, |node| {
         if *node == PublishNode::WithoutRedis {
-            let server = context.start(ServerKind::Memory, &[])?;
+            let server = BenchServer::start(context, ServerKind::Memory, &[])?;
             return latency(context, &server, &server);
         }
         let redis = PinnedRedis::start()?;

@@ -2,12 +2,8 @@
 
 use super::stored_events::{BUSY_CHANNELS, full_hub};
 use crate::{
-    BenchResult,
-    context::BenchContext,
-    fleet::{BenchFleet, DeliveryFaults},
     numbers::{count, median},
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
+    prelude::*,
 };
 
 /// Directory of the hub's data.
@@ -30,7 +26,7 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
             } else {
                 server.terminate()?;
             }
-            server = BenchServer::start(context, ServerKind::Interval, DATA, &[])?;
+            server = BenchServer::start_with_data(context, DATA)?;
             let ready = server.ready_after.as_secs_f64() * 1e3;
             eprintln!("  round {round}, killed {is_kill}: ready after {ready:.0} ms");
             if is_kill { &mut killed } else { &mut clean }.push(ready);
@@ -42,7 +38,7 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
             }
         }
     }
-    let baseline = context.start(ServerKind::AxumBaseline, &[])?;
+    let baseline = BenchServer::start(context, ServerKind::AxumBaseline, &[])?;
     for (name, times) in [
         ("tidings after SIGTERM", &clean),
         ("tidings after `kill -9`", &killed),

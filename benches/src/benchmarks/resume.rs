@@ -11,14 +11,9 @@ use std::{
 
 use super::stored_events::{BUSY_CHANNELS, full_hub};
 use crate::{
-    BenchResult,
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    fleet::{BenchFleet, DeliveryFaults},
     numbers::{count, figure_text},
+    prelude::*,
     requests::fill,
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
 };
 
 /// Events that each client missed, if the hub holds as many.
@@ -80,7 +75,7 @@ pub(super) fn storms(context: &BenchContext) -> BenchResult<FigureTable> {
         ("1,000 clients, each its own channel", (BUSY_CHANNELS as usize).min(clients), &own),
         ("all clients over 1,000 channels", clients, &own),
     ] {
-        let server = BenchServer::start(context, ServerKind::Interval, name, &[])?;
+        let server = BenchServer::start_with_data(context, name)?;
         wait_until_idle(&server)?;
         let ((), live_before) = beside_live(&server, || thread::sleep(QUIET_BEFORE))?;
         let storm = ResumeStorm { clients, channel, after: &first, events_each };
@@ -143,14 +138,14 @@ pub(super) fn quiet(context: &BenchContext) -> BenchResult<FigureTable> {
 /// Starts a hub whose quiet channels have events among `busy_each` times as many of busy channels. Returns an id from
 /// before them, too.
 fn quiet_hub(context: &BenchContext, data: &str, busy_each: u64) -> BenchResult<(BenchServer, String)> {
-    let start = || BenchServer::start(context, ServerKind::Interval, data, &[]);
+    let start = || BenchServer::start_with_data(context, data);
     let server = start()?;
-    let first = fill(&server, [("start".to_owned(), 0)])?;
+    let first = fill(server.address, [("start".to_owned(), 0)])?;
     for round in 0..QUIET_EVENTS {
-        fill(&server, (0..QUIET_CHANNELS).map(|channel| (format!("quiet.{channel}"), round)))?;
+        fill(server.address, (0..QUIET_CHANNELS).map(|channel| (format!("quiet.{channel}"), round)))?;
         if busy_each > 0 {
             let busy = round * busy_each..(round + 1) * busy_each;
-            fill(&server, busy.map(|at| (format!("busy.{}", at % BUSY_CHANNELS), at)))?;
+            fill(server.address, busy.map(|at| (format!("busy.{}", at % BUSY_CHANNELS), at)))?;
         }
     }
     server.terminate()?;

@@ -7,14 +7,7 @@ use std::{
 };
 
 use super::publish::{BATCH, BATCH_PUBLISHERS, CHANNELS, PUBLISHERS};
-use crate::{
-    BenchResult,
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    fleet::{BenchFleet, Measured},
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
-};
+use crate::{fleet::Measured, prelude::*};
 
 /// Small, so the load reaches it in seconds.
 const RETENTION_MIB: u64 = 64;
@@ -23,7 +16,7 @@ const SETTINGS: [(&str, &str); 1] = [("TIDINGS_LOG_RETENTION_BYTES", "64MiB")];
 const BOUND_MIB: u64 = RETENTION_MIB * 3 / 2 + 128;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
-    let old = context.start(ServerKind::Interval, &SETTINGS)?;
+    let old = BenchServer::start(context, ServerKind::Interval, &SETTINGS)?;
     let (largest, ends) = (AtomicU64::new(0), AtomicBool::new(false));
     let rounds = thread::scope(|scope| {
         scope.spawn(|| {
@@ -66,7 +59,7 @@ fn compare(context: &BenchContext, old: &BenchServer) -> BenchResult<Comparison>
     });
     Comparison::measure(context.arguments.rounds, cases, |old| match old {
         Some(old) => turn(context, old),
-        None => turn(context, &context.start(ServerKind::Interval, &SETTINGS)?),
+        None => turn(context, &BenchServer::start(context, ServerKind::Interval, &SETTINGS)?),
     })
 }
 

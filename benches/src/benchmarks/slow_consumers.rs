@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use tidings_load::ReadPace;
 
-use crate::{
-    BenchResult,
-    comparison::Sample,
-    context::BenchContext,
-    fleet::BenchFleet,
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
-};
+use crate::prelude::*;
 
 const HEALTHY: usize = 500;
 const STALLED: usize = 200;
@@ -42,9 +35,9 @@ struct HealthyFigures {
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     // Buffers of the kernel fill up in this time, and `write_timeout` of 30 s does not pass.
     let time = Duration::from_secs_f64((context.arguments.slice * 2.5).clamp(3.0, 20.0));
-    let rounds = context.compare(context.arguments.rounds.min(3), &KINDS, |kind| {
-        let without = run(&context.start(*kind, &[])?, 0, time)?;
-        let with = run(&context.start(*kind, &[])?, STALLED, time)?;
+    let rounds = Comparison::of_servers(context, context.arguments.rounds.min(3), &KINDS, |kind| {
+        let without = run(&BenchServer::start(context, *kind, &[])?, 0, time)?;
+        let with = run(&BenchServer::start(context, *kind, &[])?, STALLED, time)?;
         let figures = vec![
             without.p99,
             with.p99,

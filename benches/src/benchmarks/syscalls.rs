@@ -11,15 +11,7 @@ use std::{
 use rustix::process::Signal;
 use tidings_testkit::ChildProcess;
 
-use crate::{
-    BenchResult,
-    comparison::Sample,
-    context::BenchContext,
-    fleet::BenchFleet,
-    numbers::count,
-    server::{BenchServer, ServerKind},
-    table::FigureTable,
-};
+use crate::{numbers::count, prelude::*};
 
 const SUBSCRIBERS: usize = 1_000;
 /// Events of one count.
@@ -30,8 +22,11 @@ const NAMED: usize = 3;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     let mut ours = None;
-    let rows =
-        context.compare(1, &ServerKind::all_but(&[ServerKind::Before, ServerKind::Fsync]), |kind| {
+    let rows = Comparison::of_servers(
+        context,
+        1,
+        &ServerKind::all_but(&[ServerKind::Before, ServerKind::Fsync]),
+        |kind| {
             // Without the right to trace there is no figure, but a reason.
             let (total, calls, sample) = match count_calls(context, *kind) {
                 Ok((calls, sample)) => (calls.per_delivery(), calls.text(), sample),
@@ -41,7 +36,8 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
                 ours = Some(total);
             }
             Ok(Sample { texts: vec![format!("{total:.3}"), calls], ..sample })
-        })?;
+        },
+    )?;
     let mut table = FigureTable::new(
         "System calls per delivery, paced",
         &["server", "system calls per delivery", "the most frequent, each per delivery", "faults"],
@@ -87,7 +83,7 @@ impl SyscallCounts {
 }
 
 fn count_calls(context: &BenchContext, kind: ServerKind) -> BenchResult<(SyscallCounts, Sample)> {
-    let server = context.start(kind, &[])?;
+    let server = BenchServer::start(context, kind, &[])?;
     let mut fleet = BenchFleet::subscribed(&server, SUBSCRIBERS, 1)?;
     publish_one_by_one(&mut fleet)?;
     let file = context.directory.join("strace");

@@ -2,11 +2,12 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use super::{
-    ServerCommands, free_address,
-    kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
+use super::commands::{ServerCommands, free_address};
+use crate::{
+    context::beside,
+    result::BenchResult,
+    server_kind::{NCHAN_MODULE, PUSHPIN_INTERNAL},
 };
-use crate::{BenchResult, context::beside};
 
 /// Most connections of one process; some descriptors remain for itself.
 const CONNECTIONS: usize = 19_500;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use tidings_load::ProcessTree;
 use tidings_testkit::RedisServer;
 
-use crate::BenchResult;
+use crate::result::BenchResult;
 
 /// A redis-server that keeps no file, on the first core.
 pub(crate) struct PinnedRedis {

@@ -26,10 +26,10 @@ pub(crate) enum ServerKind {
 }
 
 /// Debian's module for nginx.
-pub(super) const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+pub(crate) const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// Internal settings of Pushpin.
-pub(super) const PUSHPIN_INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
+pub(crate) const PUSHPIN_INTERNAL: &str = "/usr/lib/pushpin/internal.conf";
 
 impl ServerKind {
     /// All servers but these. The epoll baseline is last: the others are its multiples.
