@@ -113,7 +113,7 @@ impl RawConnection {
         let body = &mut self.body;
         let parsed = self.response.feed(&portion[..count], &mut |_, bytes| body.extend_from_slice(bytes));
         match parsed {
-            Err(malformed) => Err(broken(malformed.text())),
+            Err(malformed) => Err(broken(malformed.0)),
             Ok(parsed) if parsed < count => Err(broken("bytes follow the response")),
             Ok(_) => Ok(count),
         }
