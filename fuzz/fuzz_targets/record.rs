@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings::fuzzing;
+use tidings_log::fuzzing;
 
 fuzz_target!(|input: (&[u8], &[u8], Vec<(&[u8], &[u8])>)| {
     let (bytes, id, fields) = input;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
-use tidings::fuzzing::{self, Damage};
+use tidings_log::fuzzing::{self, Damage};
 
 type Input<'a> = (Vec<Vec<(u8, u16)>>, Vec<(u8, u32, u8)>, Option<(u8, u32)>, Option<(u8, &'a [u8])>);
 

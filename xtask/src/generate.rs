@@ -20,6 +20,7 @@ const FILES: &[Generated] = &[
         path: "crates/tidings-client/public-api.txt",
         text: |it| public_api::list(it, "tidings-client"),
     },
+    Generated { path: "crates/tidings-log/public-api.txt", text: |it| public_api::list(it, "tidings-log") },
     Generated {
         path: "crates/tidings-protocol/public-api.txt",
         text: |it| public_api::list(it, "tidings-protocol"),

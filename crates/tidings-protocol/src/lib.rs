@@ -29,3 +29,4 @@ pub use priority::{Priority, PriorityError};
 pub use problem::Problem;
 pub use secret::Secret;
 pub use user::user_segment;
+pub use words::UnknownWord;

@@ -1,4 +1,6 @@
-//! Enums whose variants are words on the wire.
+//! Enums whose variants are words on the wire, and the error of a word that is none of several.
+
+use std::fmt;
 
 /// Defines an enum with a word for each variant: `ALL`, `WORDS`, `as_str`, `Display` and serde.
 #[doc(hidden)]
@@ -34,3 +36,41 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+/// Implements `FromStr` for enums of words.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! words_from_str {
+    ($($name:ident),+) => {$(
+        impl std::str::FromStr for $name {
+            type Err = $crate::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, $crate::UnknownWord> {
+                let found = Self::ALL.into_iter().find(|known| known.as_str() == word);
+                found.ok_or_else(|| $crate::UnknownWord::new(word, Self::WORDS))
+            }
+        }
+    )+};
+}
+
+/// Text that is none of the choices of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    word: String,
+    choices: &'static [&'static str],
+}
+
+impl UnknownWord {
+    /// Makes the error of a word.
+    pub fn new(word: &str, choices: &'static [&'static str]) -> Self {
+        Self { word: word.to_owned(), choices }
+    }
+}
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "is {:?}; one of {}", self.word, self.choices.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownWord {}

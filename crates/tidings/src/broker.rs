@@ -7,4 +7,4 @@ pub(crate) mod embedded;
 pub(crate) mod redis;
 
 pub use self::api::PublishOutcome;
-pub(crate) use self::api::{DeliverySink, InterestChange, PendingEvent, shutting_down};
+pub(crate) use self::api::{DeliverySink, InterestChange, PendingEvent, opened_soon, shutting_down};

@@ -12,18 +12,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidings_protocol::words;
+use tidings_protocol::{words, words_from_str};
 
 pub use self::auth::{Algorithm, AuthSettings, KeySettings, Right};
-use self::declare::{settings, words_from_str};
-pub use self::error::{SettingError, UnknownWord};
+use self::declare::settings;
+pub use self::error::SettingError;
 pub(crate) use self::network::network;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisSettings;
 #[cfg(feature = "redis")]
 pub(crate) use self::redis::is_of_key_events;
 #[doc(inline)]
-pub use tidings_protocol::Secret;
+pub use tidings_log::{Durability, LogSettings};
+#[doc(inline)]
+pub use tidings_protocol::{Secret, UnknownWord};
 #[cfg(feature = "redis")]
 #[doc(inline)]
 pub use tidings_redis::{RedisAddress, RedisHost, RedisSentinel, RedisUrl};
@@ -79,26 +81,6 @@ impl Settings {
             return Some(redis.url.to_string());
         }
         None
-    }
-}
-
-settings! {
-    /// Settings of the log.
-    pub struct LogSettings {
-        /// Durability of accepted publishes. Default: [`Durability::Interval`].
-        pub durability: Durability = Durability::Interval,
-        /// Time for which an event is kept. Default: 24 h.
-        pub retention_age: Duration = Duration::from_hours(24),
-        /// Bytes of stored events that are kept, with their index. Default: 1 GiB.
-        pub retention_bytes: u64 = 1 << 30,
-        /// Events of each channel that are kept. Default: 10,000.
-        pub retention_events: u64 = 10_000,
-        /// Bytes of the newest events that are held in memory for reads. Default: 64 MiB.
-        pub cache_bytes: u64 = 64 << 20,
-        /// Time for which a repeated idempotency key gets the first answer. Default: 10 min.
-        pub idempotency_window: Duration = Duration::from_mins(10),
-        /// Idempotency keys that are remembered; above it a publish with a key is refused. Default: 1,000,000.
-        pub idempotency_keys: u64 = 1_000_000,
     }
 }
 
@@ -200,18 +182,6 @@ settings! {
 }
 
 words! {
-    /// Durability of an accepted publish.
-    pub enum Durability {
-        /// In memory only: a restart loses all events, and reports a gap to clients that resume.
-        Memory = "memory",
-        /// Written before the answer, synced every second: survives a crash of the process.
-        Interval = "interval",
-        /// Synced before the answer: survives a crash of the machine.
-        Fsync = "fsync",
-    }
-}
-
-words! {
     /// Required form of an event's data.
     pub enum Envelope {
         /// Any text.
@@ -221,7 +191,7 @@ words! {
     }
 }
 
-words_from_str!(Durability, Envelope, Right, Algorithm);
+words_from_str!(Envelope, Right, Algorithm);
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use tidings_log::{
+    Entry, Gap, Log, Millis, OffsetLookup, Page, PageEntry, ReadRequest, ResumePoint, Waiter,
+    subscription_texts,
+};
 use tidings_protocol::{
     Epoch, EventId, Priority, Skip, Subscription, Tag,
     body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
@@ -30,19 +34,8 @@ pub(crate) use self::{
     options::{OpenEvent, StreamTimers},
     subscription_index::SubscriptionIndex,
 };
-pub use crate::log::resume::Start;
-use crate::{
-    limits::ConnectionPermit,
-    log::{
-        Log,
-        entry::{Entry, Millis},
-        read::{Page, PageEntry, ReadRequest},
-        replica::{OffsetLookup, Waiter},
-        resume::{Gap, ResumePoint},
-        subscriptions::subscription_texts,
-    },
-    metrics::Metrics,
-};
+use crate::{limits::ConnectionPermit, metrics::Metrics};
+pub use tidings_log::Start;
 
 /// Bytes of the frames of one write, and the most that a connection ever holds. A larger frame is a write of its own.
 pub(crate) const WRITE_BYTES_MAX: usize = 64 << 10;

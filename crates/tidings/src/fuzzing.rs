@@ -7,7 +7,6 @@ pub use crate::broker::redis::fuzz::{redis_entry, resp};
 pub use crate::{
     auth::fuzz::{jwks, jwt},
     http::fuzz::{cookie, query},
-    log::fuzz::{Damage, record, recovery},
 };
 
 #[cfg(test)]

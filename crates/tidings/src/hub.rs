@@ -11,6 +11,7 @@ use std::{
 };
 
 use rand::RngExt;
+use tidings_log::{HistoryRange, Log, OpenError, OpenProgress};
 use tidings_protocol::{
     EventId, Subscription,
     body::{EndReason, HistoryPage},
@@ -22,7 +23,7 @@ pub use self::{history::HistoryRequest, threads::ThreadEnded};
 pub(crate) use self::{history::iso_8601, subscribers::Subscribers, threads::ThreadRegistry};
 use crate::{
     auth::{Authorizer, Identity, SubscribePermit},
-    broker::PublishOutcome,
+    broker::{PublishOutcome, opened_soon},
     config::{Settings, TlsSettings},
     connection::{
         ConnectionHandle, ConnectionId, OpenEvent, PositionStyle, Start, StreamOptions, StreamTimers,
@@ -30,7 +31,6 @@ use crate::{
     },
     error::{Code, Error},
     limits::{self, ClientAddress, PermitHolder, TrustedProxies},
-    log::{Log, history::HistoryRange, open::OpenProgress, store::disk::OpenError},
     metrics::{LogGauges, Metrics},
     publish::{Publication, Publisher},
     transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
@@ -332,7 +332,7 @@ impl Hub {
         permit: &SubscribePermit,
         range: HistoryRange,
     ) -> Result<HistoryPage, Error> {
-        self.0.log.opened_soon().await.map_err(|opening| unopened(&opening))?;
+        opened_soon(&self.0.log).await.map_err(|opening| unopened(&opening))?;
         if !self.0.log.is_synced() {
             let detail = "Redis, which has the log, does not answer this node, so the newest events may be missing here; try again, or ask another node";
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));

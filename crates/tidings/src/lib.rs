@@ -62,7 +62,6 @@ mod connection;
 mod deferred_wake;
 mod error;
 mod failpoint;
-mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -70,7 +69,6 @@ mod http;
 mod hub;
 mod limits;
 mod lock;
-mod log;
 mod metrics;
 // Owns every task and thread.
 #[allow(clippy::disallowed_methods)]

@@ -23,6 +23,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 pub use self::serve::{serve, serve_with};
+use tidings_log::{Environment, Log, Millis, UnreadLog};
 use tidings_sync::{Mutex, RwLock};
 
 use self::supervisor::Supervisor;
@@ -34,7 +35,6 @@ use crate::{
     hub::{Hub, HubInner, Lifecycle, Subscribers, ThreadRegistry},
     limits::{self, TrustedProxies},
     lock,
-    log::{Environment, Log, entry::Millis, open::UnreadLog},
     metrics::Metrics,
     publish::Publisher,
 };

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tidings_log::{Idempotency, Millis, NewEntry, SHORT_BYTES_MAX, millis};
 use tidings_protocol::{
     ChannelName, EventName, Priority,
     body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishMessage, parse_object},
@@ -17,10 +18,6 @@ use crate::{
     config::{Envelope, Settings},
     error::{Code, Error},
     lock,
-    log::{
-        entry::{Idempotency, Millis, NewEntry, millis},
-        store::SHORT_BYTES_MAX,
-    },
     metrics::Metrics,
 };
 

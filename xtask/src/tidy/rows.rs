@@ -9,7 +9,7 @@ use super::tables;
 /// The crate that has rows.
 const CRATE: &str = "crates/tidings/src/";
 /// Modules that know no HTTP, and the crates of HTTP.
-const CORE: &[&str] = &["log", "hub", "connection", "publish", "broker"];
+const CORE: &[&str] = &["hub", "connection", "publish", "broker"];
 const HTTP_CRATES: &[&str] = &["http", "http_body", "http_body_util", "hyper", "hyper_util", "axum"];
 
 /// Returns each use of a row above; `lib.rs` puts the rows together and is free.

@@ -2,13 +2,11 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use tidings_log::{Entry, Log, NewEntry, OpenProgress, TransientEvent};
 use tidings_protocol::{ChannelName, EventId, Subscription};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
-use crate::{
-    error::{Code, Error},
-    log::entry::{Entry, NewEntry, TransientEvent},
-};
+use crate::error::{Code, Error};
 
 /// Receives new entries, once they are stored.
 pub(crate) trait DeliverySink: Send + Sync {
@@ -70,4 +68,17 @@ impl PublishOutcome {
             Self::NotStored => None,
         }
     }
+}
+
+/// Waits until the log is open, for as long as a request may.
+///
+/// # Errors
+/// The progress, if the log is not open by then.
+pub(crate) async fn opened_soon(log: &Log) -> Result<(), OpenProgress> {
+    const REQUEST_WAIT: Duration = Duration::from_secs(5);
+    if log.is_open() {
+        return Ok(());
+    }
+    let opened = timeout(REQUEST_WAIT, log.opened()).await;
+    if matches!(opened, Ok(Ok(()))) { Ok(()) } else { Err(log.opening()) }
 }

@@ -2,10 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use tidings_log::NewEntry;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{PendingEvent, PublishOutcome};
-use crate::{error::Error, log::entry::NewEntry};
+use crate::error::Error;
 
 /// Answer to a publish: the outcome of each of its events.
 pub(super) type PublishResult = Result<Vec<PublishOutcome>, Error>;

@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use tidings_log::{
+    Entry, KeyLookup, Log, NewEntry, RECORD_BYTES_BESIDE_TEXT_MAX, SEGMENT_BYTES_MAX, StoreError,
+    TransientEvent,
+};
 use tidings_protocol::{EventId, body::BATCH_MESSAGES_MAX};
 use tidings_sync::{Mutex, Timing};
 use tokio::sync::{
@@ -17,7 +21,7 @@ use tokio::sync::{
 use tracing::error;
 
 use super::{
-    api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, shutting_down},
+    api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, opened_soon, shutting_down},
     batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult},
 };
 use crate::{
@@ -25,12 +29,6 @@ use crate::{
     deferred_wake::{self, Wakeable},
     error::{Code, Error},
     failpoint, lock,
-    log::{
-        Log,
-        entry::{Entry, NewEntry, TransientEvent},
-        idempotency::KeyLookup,
-        store::{RECORD_BYTES_BESIDE_TEXT_MAX, StoreError, disk::SEGMENT_BYTES_MAX},
-    },
     metrics::Metrics,
 };
 
@@ -135,7 +133,7 @@ impl EmbeddedBroker {
         let Some(publish) = self.try_append_inline(queue, publish) else {
             return answered.try_recv().unwrap_or_else(|_| Err(closed_error()));
         };
-        if let Err(opening) = self.log.opened_soon().await {
+        if let Err(opening) = opened_soon(&self.log).await {
             return Err(not_stored(format!("{opening}; nothing was stored; try again")));
         }
         let due = tokio::time::Instant::now() + DEADLINE;

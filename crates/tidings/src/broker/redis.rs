@@ -27,6 +27,7 @@ mod transient;
 mod trimmer;
 
 use std::sync::Arc;
+use tidings_log::Log;
 
 use tidings_redis::TlsFiles;
 
@@ -49,7 +50,6 @@ use crate::{
     broker::api::DeliverySink,
     config::{RedisSettings, Settings},
     error::{Code, Error},
-    log::Log,
     metrics::Metrics,
 };
 

@@ -20,18 +20,4 @@ macro_rules! settings {
     };
 }
 
-/// Implements `FromStr` for enums of words.
-macro_rules! words_from_str {
-    ($($name:ident),+) => {$(
-        impl std::str::FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                let found = Self::ALL.into_iter().find(|known| known.as_str() == word);
-                found.ok_or_else(|| UnknownWord::new(word, Self::WORDS))
-            }
-        }
-    )+};
-}
-
-pub(super) use {settings, words_from_str};
+pub(super) use settings;

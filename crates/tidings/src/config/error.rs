@@ -11,27 +11,6 @@ pub struct SettingError {
     pub problem: String,
 }
 
-/// Text that is none of the choices of a setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownWord {
-    word: String,
-    choices: &'static [&'static str],
-}
-
-impl UnknownWord {
-    pub(super) fn new(word: &str, choices: &'static [&'static str]) -> Self {
-        Self { word: word.to_owned(), choices }
-    }
-}
-
-impl fmt::Display for UnknownWord {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "is {:?}; one of {}", self.word, self.choices.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownWord {}
-
 impl fmt::Display for SettingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.setting, self.problem)

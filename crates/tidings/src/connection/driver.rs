@@ -3,6 +3,7 @@
 use std::{sync::Arc, task::Waker, time::Instant};
 
 use bytes::Bytes;
+use tidings_log::{Entry, Log, Millis, Page};
 use tidings_protocol::body::EndReason;
 
 use super::{
@@ -10,11 +11,6 @@ use super::{
     handle::{ConnectionHandle, Termination},
     keep_alive::KeepAlive,
     options::{OpenEvent, StreamTimers},
-};
-use crate::log::{
-    Log,
-    entry::{Entry, Millis},
-    read::Page,
 };
 
 /// Polls of one connection in a row, before the transport serves others.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tidings_log::{TransientEvent, Waiter};
 use tidings_protocol::{Subscription, body::EndReason};
 use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -16,7 +17,6 @@ use tokio::time::Instant;
 use crate::{
     auth::{Identity, SubscribePermit},
     deferred_wake, lock,
-    log::{entry::TransientEvent, replica::Waiter},
 };
 
 /// Transient events that may wait for a connection.

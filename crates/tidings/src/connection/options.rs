@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use tidings_log::Start;
 use tidings_protocol::body::EndReason;
-
-use crate::log::resume::Start;
 
 /// Form in which a stream writes its position if no event carries it: when it opens, and in keep-alives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

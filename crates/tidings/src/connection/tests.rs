@@ -16,6 +16,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tidings_log::{Environment, NewEntry};
 use tidings_protocol::{ChannelName, Priority, Subscription};
 
 use super::*;
@@ -23,7 +24,6 @@ use crate::{
     auth::tests::permit,
     config::{Durability, LimitSettings, LogSettings},
     limits::{ConnectionLimits, PermitHolder},
-    log::{Environment, entry::NewEntry},
     metrics::tests::metrics,
 };
 

@@ -1,25 +1,6 @@
 //! Each hook on a few inputs: they hold before any fuzzing, and they go on compiling.
 
 use super::*;
-use crate::log::fixture::TestDir;
-
-#[test]
-fn recovery_tells_of_each_damage() {
-    let batches = vec![vec![(1, 10), (2, 300)], vec![(3, 5000)], vec![(1, 0)]];
-    for damage in [
-        vec![],
-        vec![Damage::Cut(3, 100)],
-        vec![Damage::Grown(3, b"TDB1 and more".to_vec())],
-        vec![Damage::Bits(0, 3, 255), Damage::Cut(1, 0), Damage::Cut(2, 1)],
-    ] {
-        let directory = TestDir::new();
-        recovery(directory.path(), &batches, &damage);
-    }
-    for at in 0..400 {
-        let directory = TestDir::new();
-        recovery(directory.path(), &batches[..1], &[Damage::Bits(3, at, 1)]);
-    }
-}
 
 #[test]
 fn texts_of_strangers_are_read_or_refused() {
@@ -34,7 +15,6 @@ fn texts_of_strangers_are_read_or_refused() {
         br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
         "a.b.c",
     );
-    record(&[0; 64]);
 }
 
 #[cfg(feature = "redis")]

@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State};
 use http::Uri;
+use tidings_log::HistoryRange;
 use tidings_protocol::{
     EventId, Subscription,
     body::{ChannelCount, ChannelList, HistoryPage},
@@ -18,7 +19,6 @@ use crate::{
     connection::Start,
     error::{Code, Error},
     hub::{HistoryRequest, Hub},
-    log::history::HistoryRange,
 };
 
 /// Lists channels and patterns with connections.

@@ -1,5 +1,6 @@
 //! Reads of stored events as JSON.
 
+use tidings_log::{HistoryRange, Log, Millis};
 use tidings_protocol::{
     ChannelName, EventId,
     body::{GapNotice, HistoryEvent, HistoryPage},
@@ -9,7 +10,6 @@ use crate::{
     auth::SubscribePermit,
     connection::Start,
     error::{Code, Error},
-    log::{Log, entry::Millis, history::HistoryRange},
 };
 
 /// A read of one channel's stored events. Default: the oldest 100.

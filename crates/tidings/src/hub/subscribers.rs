@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use tidings_log::{Entry, Log, TransientEvent};
 use tidings_protocol::{ChannelName, Subscription};
 use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
@@ -17,10 +18,6 @@ use crate::{
     deferred_wake,
     limits::ConnectionPermit,
     lock,
-    log::{
-        Log,
-        entry::{Entry, TransientEvent},
-    },
     metrics::Metrics,
 };
 

@@ -1,13 +1,13 @@
 //! Backend of the log: the embedded broker of this node, or a Redis that several nodes share.
 
 use std::sync::Arc;
+use tidings_log::{Log, UnreadLog};
 
 use crate::{
     auth::{RevocationStore, TicketStore},
     broker::{DeliverySink, embedded},
     config::Settings,
     error::{Code, Error},
-    log::{Log, open::UnreadLog},
     metrics::Metrics,
     publish::Broker,
 };

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use tidings_log::{Log, UnreadLog};
 use tracing::error;
 
 use super::{opener, supervisor::Supervisor};
@@ -17,7 +18,6 @@ use crate::{
     broker::embedded::Writer,
     config::{Durability, Settings},
     failpoint,
-    log::{Log, open::UnreadLog},
 };
 
 /// Interval of fsyncs under durability `interval`.

@@ -9,13 +9,11 @@ use std::{
     thread::JoinHandle,
 };
 
+use tidings_log::{Log, OpenError, UnreadLog};
 use tracing::{info, warn};
 
 use super::supervisor::Supervisor;
-use crate::{
-    failpoint,
-    log::{Log, open::UnreadLog, store::disk::OpenError},
-};
+use crate::failpoint;
 
 const NAME: &str = "tidings-open";
 

@@ -12,18 +12,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tidings_log::Page;
 use tokio::{
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::socket::Backpressure;
-use crate::{
-    connection::{
-        ConnectionHandle, ConnectionId,
-        driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
-    },
-    log::read::Page,
+use crate::connection::{
+    ConnectionHandle, ConnectionId,
+    driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
 };
 
 /// Time without a poll, although there are bytes to send, after which a stream is behind.

@@ -70,8 +70,8 @@ fn http_types_are_refused_in_the_core_only() {
         let files = [TextFile::new(&format!("crates/tidings/src/{path}"), text)];
         assert_eq!(no_http_in_the_core(&files).len(), expected, "{path}: {text}");
     };
-    check("log.rs", "use http::StatusCode;\nuse http_body_util::{BodyExt, Full};", 3);
+    check("hub.rs", "use http::StatusCode;\nuse http_body_util::{BodyExt, Full};", 3);
     check("hub/shard.rs", "fn a(b: hyper::body::Bytes) {}", 1);
     check("http/error.rs", "use http::StatusCode;", 0);
-    check("log.rs", "// http::StatusCode\nconst A: &str = \"http://b\";\nuse crate::http;", 0);
+    check("hub.rs", "// http::StatusCode\nconst A: &str = \"http://b\";\nuse crate::http;", 0);
 }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-
-use crate::files::{self, Reserve, is_full};
+use tidings_log::files::{self, Reserve, is_full};
 
 pub(super) const FILE_NAME: &str = "revocations.log";
 /// The file is rewritten when it has more lines than twice those in force at its start, plus this number.

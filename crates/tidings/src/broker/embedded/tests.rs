@@ -2,75 +2,20 @@
 
 mod model;
 
-use std::{
-    io,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
-use tidings_protocol::{ChannelName, Epoch};
+use tidings_log::{Idempotency, testing::fillable_log};
+use tidings_protocol::ChannelName;
 
 use super::*;
 use crate::{
     config::LogSettings,
     connection::tests::{Toy, new_entry},
-    log::{
-        checkpoint::Checkpoint,
-        entry::Idempotency,
-        store::{CheckpointSource, Store, memory::MemoryStore},
-    },
     metrics::tests::metrics,
 };
-
-/// A memory store that can be full.
-#[derive(Default)]
-struct Fragile {
-    memory: MemoryStore,
-    is_full: Arc<AtomicBool>,
-}
-
-impl Store for Fragile {
-    fn can_append_without_blocking(&self) -> bool {
-        false
-    }
-
-    fn append(&self, batch: &[Arc<Entry>]) -> Result<(), StoreError> {
-        if self.is_full.load(Ordering::Relaxed) {
-            return Err(StoreError::NotStored(io::ErrorKind::StorageFull.into()));
-        }
-        self.memory.append(batch)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.memory.sync()
-    }
-
-    fn read(&self, offsets: &[u64], newest: Epoch) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        self.memory.read(offsets, newest)
-    }
-
-    fn release(&self, offsets: &[u64]) {
-        self.memory.release(offsets);
-    }
-
-    fn maintain(&self, checkpoint: &CheckpointSource<'_>) -> Result<(), StoreError> {
-        self.memory.maintain(checkpoint)
-    }
-
-    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.memory.write_checkpoint(checkpoint)
-    }
-
-    fn writable(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn disk_bytes(&self) -> u64 {
-        0
-    }
-}
 
 /// Records its calls, each with the head of the log.
 struct SinkCalls {
@@ -126,10 +71,9 @@ struct Bench {
 
 impl Bench {
     fn new(keys_max: u64) -> Self {
-        let store = Fragile::default();
-        let is_full = store.is_full.clone();
         let settings = LogSettings { idempotency_keys: keys_max, ..LogSettings::default() };
-        let log = Arc::new(Log::with_store(&settings, Box::new(store), Toy::new(1)));
+        let (log, is_full) = fillable_log(&settings, Toy::new(1));
+        let log = Arc::new(log);
         let calls = Arc::new(SinkCalls { log: log.clone(), list: Mutex::default() });
         let (broker, writer) = embedded(log.clone(), calls.clone(), metrics());
         Self { broker, writer: Some(writer), thread: None, log, calls, is_full }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tidings_log::{NewEntry, offset_within};
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
@@ -11,7 +12,6 @@ use super::{
     record::{self, hex},
     scripts::Script,
 };
-use crate::log::entry::{NewEntry, offset_within};
 
 /// One publish: its events are appended together or not at all.
 #[derive(Debug, Clone)]

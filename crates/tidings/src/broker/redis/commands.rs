@@ -7,6 +7,7 @@ mod live;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tidings_log::ReplicatedEntry;
 use tidings_protocol::{Epoch, Pattern};
 use tidings_redis::{
     BlockingConnection, ConnectionPool, Connector, PubsubConnection, PubsubTarget, RedisCommand,
@@ -25,7 +26,7 @@ use super::{
     scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_TRANSIENT, RELEASE_LEASE, Script, TRIM},
     stream_reader::StreamReader,
 };
-use crate::{error::Error, log::replica::ReplicatedEntry};
+use crate::error::Error;
 
 /// Silence after which the node counts as disconnected, even if a call may take longer.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Epoch rows and head of the log in Redis.
 
 use serde::{Deserialize, Serialize};
+use tidings_log::{EpochRow, LostChannels, offset_within};
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
@@ -11,10 +12,6 @@ use super::{
     record::hex,
     scripts::Script,
     shared_table::row::{RowVersion, versions},
-};
-use crate::log::{
-    checkpoint::{EpochRow, LostChannels},
-    entry::offset_within,
 };
 
 /// Rows that are kept. Ids of older epochs are unknown.

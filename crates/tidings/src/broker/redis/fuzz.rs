@@ -1,6 +1,7 @@
 //! Fuzzing hooks: replies of Redis, and entries of its log.
 
 use bytes::Bytes;
+use tidings_log::ReplicatedEntry;
 use tidings_protocol::Tag;
 use tidings_redis::{ProtocolError, RedisReply, ReplyDecoder};
 
@@ -10,7 +11,6 @@ use super::{
     node_messages::NodeMessage,
     record,
 };
-use crate::log::replica::ReplicatedEntry;
 
 /// Small, so that the decoder also skips texts.
 const TEXT_BYTES_MAX: usize = 96;

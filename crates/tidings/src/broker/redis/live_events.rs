@@ -7,6 +7,7 @@ mod subscriptions;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tidings_log::{Log, NewEntry, TransientEvent, frame_without_id};
 use tidings_protocol::{ChannelName, EventName, Priority};
 use tidings_redis::{PubsubEvent, PubsubTarget};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -24,15 +25,7 @@ use super::{
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
 };
-use crate::{
-    broker::api::DeliverySink,
-    config::RedisSettings,
-    log::{
-        Log,
-        entry::{NewEntry, TransientEvent, frame_without_id},
-    },
-    metrics::Metrics,
-};
+use crate::{broker::api::DeliverySink, config::RedisSettings, metrics::Metrics};
 
 /// How long a transient event waits for the stored events before it.
 const PATIENCE: Duration = Duration::from_secs(1);

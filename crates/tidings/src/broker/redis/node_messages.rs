@@ -1,10 +1,10 @@
 //! Messages between nodes outside the log, on the live channel of the hub.
 
 use serde::{Deserialize, Serialize};
+use tidings_log::NewEntry;
 use tidings_protocol::{ChannelName, EventName};
 
 use super::record::hex;
-use crate::log::entry::NewEntry;
 
 /// Message of a node to all nodes. Every node receives them, and the messages of other programs, in the same order.
 #[derive(Debug)]

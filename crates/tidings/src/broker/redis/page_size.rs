@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::log::replica::ReplicatedEntry;
+use tidings_log::ReplicatedEntry;
 
 /// Entries of one answer.
 const ENTRIES_MAX: usize = 500;

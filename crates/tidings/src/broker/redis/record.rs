@@ -13,14 +13,11 @@
 // No reply of Redis may end a thread.
 #![deny(clippy::expect_used)]
 
+use tidings_log::{NewEntry, ReplicatedEntry, offset_within};
 use tidings_protocol::{ChannelName, Epoch, EventName, Priority, Tag, body::MESSAGE_CHANNELS_MAX};
 use tidings_redis::{RedisError, RedisReply};
 
 use super::error::{corrupt, corrupt_at};
-use crate::log::{
-    entry::{NewEntry, offset_within},
-    replica::ReplicatedEntry,
-};
 
 /// Returns the field `m`. It is one text, because Redis spends memory for each field of an entry.
 pub(super) fn header(epoch: Epoch, tag: Tag, before: Tag, entry: &NewEntry) -> String {

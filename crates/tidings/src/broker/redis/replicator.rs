@@ -4,6 +4,7 @@ pub(super) mod losses;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
+use tidings_log::{ApplyError, Log, LostChannels, ReplicatedEntry};
 use tidings_protocol::{Epoch, Tag};
 use tidings_redis::RedisError;
 use tokio::{
@@ -21,15 +22,7 @@ use super::{
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
 };
-use crate::{
-    broker::api::DeliverySink,
-    log::{
-        Log,
-        checkpoint::LostChannels,
-        replica::{ApplyError, ReplicatedEntry},
-    },
-    metrics::Metrics,
-};
+use crate::{broker::api::DeliverySink, metrics::Metrics};
 
 /// Interval of reconciliations, and the longest wait for new entries.
 const CHECK: Duration = Duration::from_secs(3);

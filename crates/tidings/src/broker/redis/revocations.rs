@@ -2,6 +2,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use tidings_log::Log;
 use tidings_redis::RedisError;
 use tracing::warn;
 
@@ -13,7 +14,6 @@ use super::shared_table::{
 use crate::{
     auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation},
     error::{Code, Error},
-    log::Log,
 };
 
 /// Revocations of all nodes of one Redis.

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tidings_log::ReplicatedEntry;
 use tidings_redis::{BlockingConnection, RedisCommand, RedisError, RedisReply};
 
 use super::{error::corrupt, page_size::PageSize, record};
-use crate::log::replica::ReplicatedEntry;
 
 /// Reader with a connection of its own. After an error the next call opens another connection.
 pub(crate) struct StreamReader {

@@ -12,6 +12,7 @@ mod tables;
 
 use std::{sync::Arc, time::Duration};
 
+use tidings_log::{Idempotency, LostChannels, NewEntry, ReplicatedEntry};
 use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
 use tidings_redis::{PubsubConnection, PubsubEvent, PubsubTarget, RedisError, RedisUrl};
 use tidings_sync::Histogram;
@@ -26,11 +27,6 @@ use super::{
         row::{RowVersion, TableRow},
     },
     *,
-};
-use crate::log::{
-    checkpoint::LostChannels,
-    entry::{Idempotency, NewEntry},
-    replica::ReplicatedEntry,
 };
 
 const EPOCH: Epoch = Epoch(7);

@@ -1,11 +1,11 @@
 //! Retention: deletes old entries and expired rows in Redis.
 
 use std::{sync::Arc, time::Duration};
+use tidings_log::Log;
 
 use tidings_redis::RedisError;
 
 use super::{commands::RedisLog, shared_table::replica::TableReplica, sync_state::SyncState};
-use crate::log::Log;
 
 /// Pause between two trims.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! A driver that a test polls as a transport does, at times of its choice.
 
 use std::time::Duration;
+use tidings_log::{NewEntry, TransientEvent};
 
 use super::*;
 use crate::{
@@ -8,7 +9,6 @@ use crate::{
         PositionStyle, Start, StreamOptions,
         tests::{Toy, connect, memory_log, new_entry, open_log, read, subscriptions},
     },
-    log::entry::{NewEntry, TransientEvent},
     metrics::LogGauges,
 };
 

@@ -3,10 +3,11 @@
 use std::task::Wake;
 
 use loom::sync::atomic::AtomicU64;
+use tidings_log::lock;
 use tidings_sync::model::{self, Sleeper};
 
 use super::*;
-use crate::{connection::tests::handle as new_handle, lock};
+use crate::connection::tests::handle as new_handle;
 
 fn handle(is_pushed: bool) -> Arc<ConnectionHandle> {
     let handle = new_handle(1, &["a"], is_pushed);

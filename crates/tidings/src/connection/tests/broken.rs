@@ -6,16 +6,11 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use tidings_log::{EpochRow, LostChannels, ReplicatedEntry};
 use tidings_protocol::sse::{Parser, StreamItem};
 
 use super::{super::*, Toy, connect, new_entry, read, subscriptions, write};
-use crate::{
-    config::LogSettings,
-    log::{
-        checkpoint::{EpochRow, LostChannels},
-        replica::ReplicatedEntry,
-    },
-};
+use crate::config::LogSettings;
 
 const FIRST: u64 = 0x11;
 const SECOND: u64 = 0x22;

@@ -123,7 +123,7 @@ fn an_event_carries_the_id_that_resumes_after_it() {
     let log = memory_log();
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    let named = crate::log::entry::NewEntry {
+    let named = tidings_log::NewEntry {
         event: Some(tidings_protocol::EventName::parse("news").unwrap()),
         ..new_entry("a", "1\r\n2\r\n")
     };

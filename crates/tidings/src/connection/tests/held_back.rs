@@ -1,7 +1,7 @@
 //! A client whose socket refused bytes, and takes bytes again.
+use tidings_log::NewEntry;
 
 use super::{super::*, connect, memory_log, new_entry, read, subscriptions, write};
-use crate::log::entry::NewEntry;
 
 const PENDING: usize = 10_000;
 
@@ -122,7 +122,7 @@ fn trims_while_a_transient_event_is_awaited_are_told_afterwards() {
     let log = super::open_log(&settings, None, &super::Toy::new(1));
     let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
     assert!(write(&mut connection, false).is_none());
-    let transient = crate::log::entry::TransientEvent { after: 0, frame: "data: u\n\n".into() };
+    let transient = tidings_log::TransientEvent { after: 0, frame: "data: u\n\n".into() };
     assert!(connection.handle().push_transient(&transient));
     log.append((0..5).map(|_| new_entry("a", "x")).collect()).unwrap();
     assert_eq!(write(&mut connection, false).unwrap(), ["data: u\n\n"]);
@@ -137,7 +137,7 @@ fn transient_events_are_bounded_by_the_write() {
     assert!(write(&mut connection, false).is_none());
     let frame = Bytes::from(vec![b'x'; 40 << 10]);
     for _ in 0..3 {
-        let transient = crate::log::entry::TransientEvent { after: 0, frame: frame.clone() };
+        let transient = tidings_log::TransientEvent { after: 0, frame: frame.clone() };
         assert!(connection.handle().push_transient(&transient));
     }
     for _ in 0..3 {

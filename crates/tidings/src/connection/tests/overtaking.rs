@@ -6,6 +6,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use tidings_log::{Environment, NewEntry, TransientEvent};
 use tidings_protocol::Priority;
 
 use super::{
@@ -14,13 +15,7 @@ use super::{
     model::{ClientModel, LogModel, ModelEvent},
     name, open_log, read, subscriptions,
 };
-use crate::{
-    config::{Durability, LogSettings},
-    log::{
-        Environment,
-        entry::{NewEntry, TransientEvent},
-    },
-};
+use crate::config::{Durability, LogSettings};
 
 const CHANNELS: [&str; 5] = ["a", "b", "c.x", "c.y", "d:z"];
 const AUDIENCES: [&[&str]; 7] =

@@ -22,7 +22,7 @@ fn register(
 
 fn entry(channels: &[&str]) -> Arc<Entry> {
     let channels = channels.iter().map(|channel| name(channel)).collect();
-    let entry = crate::log::entry::NewEntry { channels, ..new_entry("x", "1") };
+    let entry = tidings_log::NewEntry { channels, ..new_entry("x", "1") };
     memory_log().append(vec![entry]).unwrap().remove(0)
 }
 

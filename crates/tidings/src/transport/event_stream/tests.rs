@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use http_body_util::BodyExt;
+use tidings_log::{Log, NewEntry, TransientEvent};
 use tidings_protocol::{
     body::EndReason,
     sse::{Parser, StreamItem},
@@ -16,10 +17,6 @@ use crate::{
         tests::{Toy, WakeCounter, connection_permit, handle, memory_log, name, new_entry, open_log},
     },
     hub::Subscribers,
-    log::{
-        Log,
-        entry::{NewEntry, TransientEvent},
-    },
     metrics::{Metrics, tests::metrics},
 };
 

@@ -8,10 +8,9 @@ use std::{
 
 use axum::{Router, response::Response};
 use bytes::Bytes;
+use tidings_log::Page;
 
-use crate::{
-    connection::driver::NewConnection, log::read::Page, metrics::Metrics, transport::idle::IdleTimeout,
-};
+use crate::{connection::driver::NewConnection, metrics::Metrics, transport::idle::IdleTimeout};
 
 /// State that the shard keeps for each slot.
 pub(super) struct SlotState {

@@ -9,15 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidings_log::{Log, Page};
 use tidings_sync::{Condvar, Mutex, MutexGuard};
 use tracing::error;
 
 use super::mailbox::Mailbox;
-use crate::{
-    failpoint, lock,
-    log::{Log, read::Page},
-    metrics::Metrics,
-};
+use crate::{failpoint, lock, metrics::Metrics};
 
 /// Jobs of one pass. Their missing entries are sorted, and held until all of them were read.
 const BATCH_MAX: usize = 256;

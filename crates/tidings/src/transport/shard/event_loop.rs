@@ -9,6 +9,7 @@ use std::{
 use axum::{Router, response::Response};
 use bytes::Bytes;
 use mio::{Events, Token, event::Event};
+use tidings_log::{Entry, Log, Millis, NewEntries};
 use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
@@ -25,14 +26,7 @@ use super::{
     stream_phase::{BroadcastTick, StreamPhase},
 };
 use crate::{
-    config::Settings,
-    connection::driver::NewConnection,
-    failpoint,
-    log::{
-        Log, NewEntries,
-        entry::{Entry, Millis},
-    },
-    metrics::Metrics,
+    config::Settings, connection::driver::NewConnection, failpoint, metrics::Metrics,
     transport::idle::IdleTimeout,
 };
 

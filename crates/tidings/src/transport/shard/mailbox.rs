@@ -11,13 +11,13 @@ use std::{
 };
 
 use mio::{Token, net::TcpStream};
+use tidings_log::Page;
 use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 
 use crate::{
     connection::LogObserver,
     deferred_wake::{self, Wakeable},
     lock,
-    log::read::Page,
 };
 
 /// Token of the wake-up from the mailbox; keys of slots are lower.

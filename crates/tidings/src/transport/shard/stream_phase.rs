@@ -9,21 +9,16 @@ use std::{
 
 use bytes::Bytes;
 use mio::net::TcpStream;
+use tidings_log::{Entry, Millis, Page};
 use tidings_protocol::Subscription;
 
 use super::{
     chunk_writer::ChunkWriter,
     context::{ShardContext, SlotAction, SlotState},
 };
-use crate::{
-    connection::{
-        WRITE_BYTES_MAX,
-        driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
-    },
-    log::{
-        entry::{Entry, Millis},
-        read::Page,
-    },
+use crate::connection::{
+    WRITE_BYTES_MAX,
+    driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
 };
 
 /// Bytes that a client may send after its request before it is disconnected.

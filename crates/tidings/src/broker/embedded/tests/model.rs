@@ -1,14 +1,11 @@
 //! A publish in every order with a scrape and a trim, with the real subscribers.
 
 use futures_util::FutureExt;
+use tidings_log::testing::{TestWorld, memory_log};
 use tidings_sync::model;
 
 use super::*;
-use crate::{
-    hub::Subscribers,
-    log::fixture::{TestWorld, memory_log},
-    metrics::tests::metrics,
-};
+use crate::{hub::Subscribers, metrics::tests::metrics};
 
 #[test]
 fn a_publish_a_scrape_and_a_trim_do_not_stop_each_other() {

@@ -5,10 +5,11 @@
 
 use std::{collections::VecDeque, fmt};
 
+use tidings_log::NewEntry;
 use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::{broker::redis::record::hex, lock, log::entry::NewEntry};
+use crate::{broker::redis::record::hex, lock};
 
 /// Bytes that may wait: the text of the messages, and the overhead of each message.
 const BYTES_MAX: usize = 64 << 20;

@@ -2,16 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use tidings_log::{Entry, Log, LostChannels, ReplicatedEntry};
 use tidings_protocol::{ChannelName, Epoch};
 use tidings_redis::RedisError;
 
-use crate::{
-    broker::redis::{
-        append_call::LastSeen,
-        commands::{RedisLog, within_silence},
-        epochs::{RedisEpoch, RedisHead},
-    },
-    log::{Log, checkpoint::LostChannels, entry::Entry, replica::ReplicatedEntry},
+use crate::broker::redis::{
+    append_call::LastSeen,
+    commands::{RedisLog, within_silence},
+    epochs::{RedisEpoch, RedisHead},
 };
 
 /// Channels that a loss names. A loss of more channels counts for all.

@@ -1,12 +1,12 @@
 //! Nodes whose clocks are wrong.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+use tidings_log::testing::{START, TestWorld};
 
 use super::{
     losses::{append, node_in},
     *,
 };
-use crate::log::fixture::{START, TestWorld};
 
 const HOUR: u64 = 3_600_000;
 

@@ -1,5 +1,6 @@
+use tidings_log::EpochRow;
+
 use super::*;
-use crate::log::checkpoint::EpochRow;
 
 fn row(epoch: Epoch, begins_after: u64) -> EpochRow {
     EpochRow { epoch: epoch.0, begins_after, lost: LostChannels::None }

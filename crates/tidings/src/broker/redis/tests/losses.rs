@@ -1,17 +1,10 @@
 //! Reports of one loss by several nodes.
 
+use tidings_log::{Entry, TransientEvent, testing::TestWorld};
 use tokio::sync::watch;
 
 use super::{super::replicator::losses::LossDetector, *};
-use crate::{
-    broker::PendingEvent,
-    config::LogSettings,
-    log::{
-        entry::{Entry, TransientEvent},
-        fixture::TestWorld,
-    },
-    metrics::tests::metrics,
-};
+use crate::{broker::PendingEvent, config::LogSettings, metrics::tests::metrics};
 
 struct IgnoredSink;
 

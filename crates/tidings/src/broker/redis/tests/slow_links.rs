@@ -1,7 +1,7 @@
 //! Connections over which a large answer does not arrive.
+use tidings_log::testing::TestWorld;
 
 use super::{super::shared_table::SharedTable, losses::replicator, relay::Relay, *};
-use crate::log::fixture::TestWorld;
 
 /// Bytes of one connection: less than five events.
 const CONNECTION_BYTES: u64 = 1 << 20;

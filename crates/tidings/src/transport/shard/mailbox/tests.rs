@@ -1,9 +1,9 @@
 //! A shard thread never sleeps while its mailbox has something.
 
+use tidings_log::lock;
 use tidings_sync::model::{self, Sleeper};
 
 use super::*;
-use crate::lock;
 
 fn mailbox() -> (Arc<Mailbox>, Arc<Sleeper>) {
     let sleeper = Sleeper::new();

@@ -1,8 +1,0 @@
-use super::*;
-
-impl EntryTable {
-    /// Number of entries that fit without an allocation, with the kept ones.
-    pub(in crate::log::index) fn room(&self) -> usize {
-        self.blocks.values().map(|block| block.slots.capacity()).sum()
-    }
-}
