@@ -20,7 +20,6 @@ fn hub() -> (TempDirectory, TestHub) {
     (directory, hub)
 }
 
-/// Arguments of a bench with the hub's URL.
 fn arguments<'a>(hub: &'a TestHub, more: &'a str) -> Vec<&'a str> {
     ["bench", "--url", &hub.url].into_iter().chain(more.split_whitespace()).collect()
 }
@@ -144,7 +143,6 @@ impl BenchProcess {
         Self { process, stdout }
     }
 
-    /// Waits for the exit.
     fn wait(mut self) -> ProgramOutput {
         let stdout = self.stdout.iter().collect();
         ProgramOutput { code: self.process.wait().code(), stdout, stderr: String::new() }
@@ -242,7 +240,6 @@ impl ForeignServer {
     }
 }
 
-/// Serves one connection to its end.
 fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, deliver: DeliverFn) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut count = 0;

@@ -8,7 +8,6 @@ use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-/// Kind of the log of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LogKind {
     Disk(&'static str),
@@ -46,7 +45,6 @@ fn gap_after(hub: &TestHub, id: &str) -> Option<String> {
     }
 }
 
-/// Serves from `first`, then from `second`, then from `first` again.
 fn check(redis: &RedisServer, first: LogKind, second: LogKind, expected: Option<&str>) {
     let what = format!("{first:?}, {second:?}, {first:?}");
     let directory = TempDirectory::create();

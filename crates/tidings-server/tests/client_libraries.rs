@@ -59,7 +59,6 @@ impl LibraryRun {
         (play, hub)
     }
 
-    /// Waits until a condition holds for every adapter.
     #[track_caller]
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut [Adapter]) -> bool) {
         let begun = Instant::now();
@@ -107,7 +106,6 @@ fn pass_keep_alives(hub: &TestHub) {
     }
 }
 
-/// Runs the script with all libraries of a registry at once.
 fn play(libraries: &'static [Library]) {
     let (mut play, hub) = LibraryRun::begin(libraries);
     play.published.publish(&hub, "message", "without a name");

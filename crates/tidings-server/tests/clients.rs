@@ -140,14 +140,12 @@ impl TestHub {
     }
 }
 
-/// An HTTP/2 connection.
 pub(crate) struct Http2 {
     runtime: runtime::Runtime,
     sender: http2::SendRequest<Full<Bytes>>,
     authority: String,
 }
 
-/// An event stream over HTTP/2.
 pub(crate) struct Http2Reader {
     runtime: runtime::Handle,
     body: Incoming,

@@ -9,12 +9,10 @@ use tidings_testkit::{ChildProcess, TempDirectory, eventually};
 use super::tokens::protected_in;
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
 
-/// An address without a listener.
 fn address_without_listener() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// Publishes by the program to a hub at this URL.
 fn publish_to(directory: &TempDirectory, url: &str) -> ProgramOutput {
     directory.run(&["publish", "a", "text", "--url", url], &[])
 }

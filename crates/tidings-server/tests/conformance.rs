@@ -171,7 +171,6 @@ fn ids_resume_or_get_a_gap_alike_on_both_transports() {
     }
 }
 
-/// Publishes a body with its content type.
 fn publish_body(hub: &TestHub, case: &Value) -> HttpResponse {
     let body = match case["hex"].as_str() {
         Some(hex) => {
@@ -286,7 +285,6 @@ fn events_of_the_encoder_and_parser_cases_keep_their_bytes_on_both_transports() 
     }
 }
 
-/// Number of blocks that dispatch an event.
 fn count_events(text: &str) -> usize {
     text.split("\n\n").filter(|block| block.contains("data:")).count()
 }

@@ -370,8 +370,7 @@ fn exhausted_file_descriptors_delay_new_connections_only() {
     command.args(["--nofile=64:64"]).arg(program.get_program()).args(program.get_args());
     command.current_dir(directory.path()).env_clear().stdin(Stdio::null());
     let mut hub = TestHub::start(command);
-    let mut reader = hub.subscribe(CHANNEL);
-    reader.position();
+    let mut reader = hub.open_stream(CHANNEL);
     let mut publisher = hub.connect();
     let mut publish = |hub: &TestHub, data: &str| {
         publisher.exchange(hub.encode_request("POST", CHANNEL, &[], data.as_bytes())).assert_status(200);

@@ -1,140 +1,17 @@
 //! Floods of HTTP/2 frames as bytes on a socket: each ends its own connection and affects no other client.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tidings_testkit::{SseReader, eventually};
 
 use crate::clients::Http2;
+use crate::http2_frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PROTOCOL_ERROR,
+    RawHttp2Client, SETTINGS, WINDOW_UPDATE, frame, get, request, reset, stream_id,
+};
 use crate::hub::TestHub;
 
 const STREAM: &str = "/api/v1/events/a";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-// Kinds of frames, flags and codes. Source: RFC 9113, 6 and 7.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PROTOCOL_ERROR: u32 = 1;
-const CANCEL: u32 = 8;
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// The header block of a `GET`, with indexed names and literal values.
-fn get(hub: &TestHub, path: &str) -> Vec<u8> {
-    const METHOD_GET: u8 = 0x82;
-    const SCHEME_HTTP: u8 = 0x86;
-    let mut block = vec![METHOD_GET, SCHEME_HTTP];
-    for (name, value) in [(4, path), (1, hub.authority())] {
-        block.extend([name, u8::try_from(value.len()).unwrap()]);
-        block.extend(value.as_bytes());
-    }
-    block
-}
-
-/// A request whose head ends the stream.
-fn request(hub: &TestHub, stream: u32, path: &str) -> Vec<u8> {
-    frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(hub, path))
-}
-
-fn reset(stream: u32) -> Vec<u8> {
-    frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
-}
-
-/// The stream_id of the nth stream of a client.
-fn stream_id(nth: usize) -> u32 {
-    u32::try_from(nth).unwrap() * 2 + 1
-}
-
-/// A client that sends frames as they are given, valid or not.
-struct RawHttp2Client(TcpStream);
-
-impl RawHttp2Client {
-    fn connect(hub: &TestHub) -> Self {
-        let mut socket = TcpStream::connect(hub.authority()).unwrap();
-        socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.write_all(PREFACE).unwrap();
-        socket.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
-        Self(socket)
-    }
-
-    /// Sends bytes; returns whether the hub still accepted them.
-    fn send(&mut self, bytes: &[u8]) -> bool {
-        match self.0.write_all(bytes) {
-            Ok(()) => true,
-            Err(error) => {
-                let kind = error.kind();
-                assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-                false
-            }
-        }
-    }
-
-    /// Reads one frame; `None` at the end of the connection.
-    fn read(&mut self) -> Option<Http2Frame> {
-        let mut head = [0; 9];
-        match self.0.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no further frame"),
-            Err(_) => return None,
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut payload = vec![0; length];
-        self.0.read_exact(&mut payload).ok()?;
-        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-        Some(Http2Frame { kind: head[3], stream, payload })
-    }
-
-    /// Reads to the end of the connection in a thread; returns the error code of `GOAWAY`.
-    fn go_away_code(&self) -> JoinHandle<Option<u32>> {
-        let mut reader = Self(self.0.try_clone().unwrap());
-        std::thread::spawn(move || {
-            let mut code = None;
-            while let Some(frame) = reader.read() {
-                if frame.kind == GOAWAY {
-                    code = Some(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
-                }
-            }
-            code
-        })
-    }
-
-    /// Sends a request on this stream and waits for the response: by then the hub has processed every earlier stream.
-    fn wait_for_response(&mut self, hub: &TestHub, stream: u32) {
-        assert!(self.send(&request(hub, stream, "/healthz")));
-        while let Some(frame) = self.read() {
-            assert_ne!(frame.kind, GOAWAY, "{}", String::from_utf8_lossy(&frame.payload));
-            if (frame.kind, frame.stream) == (HEADERS, stream) {
-                return;
-            }
-        }
-        panic!("the connection ended");
-    }
-}
-
-struct Http2Frame {
-    kind: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
 
 /// A stream of another client, and the hub's memory before the flood.
 struct OtherClient {
@@ -266,7 +143,7 @@ fn endless_head_is_cut_off() {
     for payload in [literal, Vec::new()] {
         let mut rude = RawHttp2Client::connect(&hub);
         let go_away_code = rude.go_away_code();
-        rude.send(&frame(HEADERS, END_STREAM, 1, &get(&hub, "/healthz")));
+        rude.send(&frame(HEADERS, END_STREAM, 1, &get(&hub, "/healthz", &[])));
         let portion = frame(CONTINUATION, 0, 1, &payload).repeat(100);
         let _is_cut = (0..1000).any(|_| !rude.send(&portion));
         assert_eq!(go_away_code.join().unwrap(), Some(ENHANCE_YOUR_CALM));

@@ -103,7 +103,6 @@ fn last_is_the_newest_events_up_to_until() {
     assert_eq!(read(&format!("?limit=2&after={next}&until={}", ids[6])), "4 6");
 }
 
-/// A page shows history and then continues live: no event is missing between the two, and none occurs twice.
 #[test]
 fn history_until_the_position_of_a_stream_meets_the_stream() {
     let hub = TestHub::serve(&[]);

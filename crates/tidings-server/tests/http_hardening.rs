@@ -34,7 +34,6 @@ fn assert_not_smuggled(hub: &TestHub, request: &str) -> String {
     text
 }
 
-/// Asserts that no event was published.
 #[track_caller]
 fn assert_nothing_stored(hub: &TestHub) {
     for channel in ["a", "smuggled"] {

@@ -18,7 +18,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tidings");
 pub(crate) trait RunTidings {
     fn command(&self, arguments: &[&str]) -> Command;
 
-    /// Runs a command to its end.
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ProgramOutput {
         let output = self.command(arguments).envs(variables.iter().copied()).output().unwrap();
         ProgramOutput {
@@ -63,7 +62,6 @@ const BROKER: &str = "TIDINGS_TEST_BROKER";
 /// A hub that is killed when it is dropped.
 pub(crate) struct TestHub {
     process: HubProcess,
-    /// Working directory.
     path: PathBuf,
     /// The directory, unless a test owns it. It is removed after the exit.
     _directory: Option<TempDirectory>,

@@ -19,7 +19,6 @@ fn limited(variables: &[(&str, &str)]) -> TestHub {
 }
 
 impl TestHub {
-    /// Number of refusals by a limit.
     fn refused(&self, limit: &str) -> f64 {
         self.counter(&format!("tidings_limit_refused_total{{limit=\"{limit}\"}}"))
     }
@@ -186,7 +185,6 @@ fn too_many_channels_are_refused_before_the_hook_is_asked() {
     assert_eq!(backend.request_count(), 2);
 }
 
-/// A batch of so many events on one channel.
 fn batch(events: usize) -> String {
     (0..events).map(|number| format!("{{\"channels\":[\"a\"],\"data\":\"{number}\"}}\n")).collect()
 }

@@ -11,7 +11,6 @@ use super::transports::TRANSPORTS;
 use crate::hub::{RunTidings, TestHub};
 
 const PATH: &str = "/api/v1/events/a";
-const HISTORY: &str = "/api/v1/channels/a/events";
 /// While this file exists, the opening waits.
 const FILE: &str = "hold";
 
@@ -44,6 +43,16 @@ impl OpeningHub {
         std::fs::remove_file(self.directory.path().join(FILE)).unwrap();
     }
 
+    /// Publishes `four` and reads the history; meanwhile calls `act`.
+    fn publish_and_read_while(&self, act: impl FnOnce()) -> (HttpResponse, HttpResponse) {
+        thread::scope(|scope| {
+            let publish = scope.spawn(|| self.hub.post(PATH, "four"));
+            let history = scope.spawn(|| self.hub.get("/api/v1/channels/a/events"));
+            act();
+            (publish.join().unwrap(), history.join().unwrap())
+        })
+    }
+
     /// Opens a stream over each transport, and waits until it has begun without an id.
     fn streams(&self, query: &str, headers: &[(&str, &str)]) -> Vec<SseReader> {
         let path = with_position(&format!("{PATH}{query}"));
@@ -57,7 +66,6 @@ impl OpeningHub {
     }
 }
 
-/// Asserts that the client may retry soon.
 #[track_caller]
 fn assert_retry_soon(answer: &HttpResponse, code: &str) {
     answer.assert_problem(503, code);
@@ -75,6 +83,7 @@ fn hub_that_opens_its_log_is_alive_and_not_ready() {
     held.hub.get("/metrics").assert_status(200);
     held.open();
     held.hub.wait_until_ready();
+    assert_eq!(held.hub.get("/readyz").assert_status(200).json(), json!({"status": "ready"}));
     held.hub.terminate();
 }
 
@@ -114,28 +123,22 @@ fn stream_requested_before_the_log_is_open_begins_where_its_client_asked() {
 #[test]
 fn publish_and_history_wait_for_the_log() {
     let held = OpeningHub::start();
-    thread::scope(|scope| {
-        let publish = scope.spawn(|| held.hub.post(PATH, "four"));
-        let history = scope.spawn(|| held.hub.get(HISTORY));
-        // Each request comes before the log opens, or waits for nothing.
+    // Each request comes before the log opens, or waits for nothing.
+    let (publish, history) = held.publish_and_read_while(|| {
         held.streams("", &[]);
         held.open();
-        publish.join().unwrap().assert_status(200);
-        let history = history.join().unwrap().event_data();
-        assert!(history.len() >= 3, "{history:?}");
     });
+    publish.assert_status(200);
+    assert!(history.event_data().len() >= 3, "{history:?}");
     held.hub.terminate();
 }
 
 #[test]
 fn publish_and_history_that_waited_too_long_are_refused() {
     let held = OpeningHub::start();
-    thread::scope(|scope| {
-        let publish = scope.spawn(|| held.hub.post(PATH, "four"));
-        let history = scope.spawn(|| held.hub.get(HISTORY));
-        assert_retry_soon(&publish.join().unwrap(), "not_stored");
-        assert_retry_soon(&history.join().unwrap(), "unavailable");
-    });
+    let (publish, history) = held.publish_and_read_while(|| {});
+    assert_retry_soon(&publish, "not_stored");
+    assert_retry_soon(&history, "unavailable");
     held.open();
     assert_eq!(held.hub.stored("a").len(), 3);
     held.hub.terminate();

@@ -4,6 +4,7 @@
 
 mod clients;
 mod hook_backend;
+mod http2_frames;
 mod hub;
 mod proxy;
 mod python;

@@ -22,7 +22,6 @@ pub(crate) struct StreamFleet {
     readers: Vec<Arc<StreamProgress>>,
 }
 
-/// State of a stream.
 #[derive(Default)]
 struct StreamProgress {
     received: AtomicU64,
@@ -75,7 +74,6 @@ impl StreamFleet {
         assert!(self.all(|reader| !reader.is_over.load(Ordering::SeqCst)), "a stream has ended");
     }
 
-    /// Waits until all streams have this many events.
     #[track_caller]
     pub(crate) fn wait_for(&self, events: u64) {
         eventually("all streams have every event", || {

@@ -7,7 +7,6 @@ use super::proxy::{Changes, Proxy};
 use crate::hub::TestHub;
 
 const STREAM: &str = "/api/v1/events/a";
-/// Number of events that are published one by one.
 const EVENTS: usize = 20;
 
 type StartProxy = fn(&str, Changes<'_>) -> Proxy;

@@ -203,7 +203,6 @@ impl Proxy {
         HttpConnection::from_socket(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
     }
 
-    /// Sends a request on a connection of its own.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> HttpConnection {
         let mut connection = self.connect();
         let (port, length) = (self.port, body.len());

@@ -3,23 +3,20 @@
 use serde_json::{Value, json};
 use tidings_protocol::EventId;
 use tidings_protocol::sse::MessageEvent;
-use tidings_testkit::{HttpResponse, TempDirectory, eventually, numbers};
+use tidings_testkit::{HttpResponse, TempDirectory, eventually, in_parallel, numbers};
 
 use crate::hub::TestHub;
 
 const CHANNEL: &str = "/api/v1/events/a";
 
-/// Publishes with these headers.
 fn with(hub: &TestHub, path: &str, headers: &[(&str, &str)], body: &str) -> HttpResponse {
     hub.request("POST", path, headers, body.as_bytes())
 }
 
-/// Publishes a JSON value.
 fn messages(hub: &TestHub, body: &Value) -> HttpResponse {
     hub.post("/api/v1/publish", body.to_string())
 }
 
-/// Publishes lines, each a JSON message.
 fn ndjson(hub: &TestHub, lines: &str) -> HttpResponse {
     with(hub, "/api/v1/publish", &[("Content-Type", "application/x-ndjson")], lines)
 }
@@ -267,11 +264,7 @@ fn repeat_with_the_same_key_gets_the_first_result() {
 fn concurrent_repeats_make_one_event() {
     let hub = TestHub::serve(&[("TIDINGS_LOG_DURABILITY", "fsync")]);
     let key = [("Idempotency-Key", "k")];
-    let results: Vec<Value> = std::thread::scope(|scope| {
-        let repeat = || with(&hub, CHANNEL, &key, "x").assert_status(200).json();
-        let threads: Vec<_> = (0..16).map(|_| scope.spawn(repeat)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let results = in_parallel(0..16, |_| with(&hub, CHANNEL, &key, "x").assert_status(200).json());
     assert!(results.iter().all(|result| result["offset"] == results[0]["offset"]), "{results:?}");
     assert_eq!(hub.stored("a"), ["x"]);
 }

@@ -1,11 +1,11 @@
 //! `tidings serve`: the banner, the address, the signals.
 
-use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use tidings_testkit::TempDirectory;
 
+use crate::http2_frames::{END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, RawHttp2Client, frame, get};
 use crate::hub::{RunTidings, TestHub};
 
 const FREE_PORT: [&str; 3] = ["--memory", "--listen", "127.0.0.1:0"];
@@ -132,57 +132,17 @@ fn no_token_is_ever_logged() {
             let mut connection = hub.connect();
             connection.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"));
             connection.read_head();
-            let mut connection = hub.connect();
+            let mut client = RawHttp2Client::connect(&hub);
             let headers = [("authorization", &*format!("Bearer {carried}")), ("cookie", carried)];
-            connection.send(http2_request(&path, &headers));
-            await_http2_answer(&mut connection.socket);
+            client.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get(&hub, &path, &headers)));
+            // A frame answers or resets the stream, or ends the connection.
+            while client.read().is_some_and(|frame| ![HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind)) {}
         }
     }
     let log = hub.terminate();
     // The hub logs requests at this level: without them, the test would prove nothing.
     assert!(log.contains("DEBUG") && log.contains("h2 is logged at info at most"), "{log}");
     assert!(!log.contains("t0ken") && !log.contains(signature) && !log.contains(SECRET), "{log}");
-}
-
-/// Bytes of an HTTP/2 connection with one uncompressed request. Source: RFC 9113, 4.1; RFC 7541, 5 and 6.2.2.
-fn http2_request(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| {
-        let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
-        if let Some(mut rest) = text.len().checked_sub(127) {
-            while rest > 127 {
-                bytes.push(0x80 | (rest % 128) as u8);
-                rest /= 128;
-            }
-            bytes.push(rest as u8);
-        }
-        bytes.extend_from_slice(text.as_bytes());
-        bytes
-    };
-    let mut block = vec![0x82, 0x86, 0x01];
-    block.extend(text("localhost"));
-    block.push(0x04);
-    block.extend(text(path));
-    for (name, value) in headers {
-        block.push(0);
-        block.extend(text(name));
-        block.extend(text(value));
-    }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
-    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
-    bytes.extend_from_slice(&length[1..]);
-    bytes.extend_from_slice(b"\x01\x05\x00\x00\x00\x01");
-    bytes.extend(block);
-    bytes
-}
-
-/// Reads frames until a frame answers or resets the stream, or ends the connection.
-fn await_http2_answer(socket: &mut TcpStream) {
-    const ANSWERS: [u8; 3] = [0x1, 0x3, 0x7];
-    let mut head = [0; 9];
-    while socket.read_exact(&mut head).is_ok() && !ANSWERS.contains(&head[3]) {
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        socket.read_exact(&mut payload).unwrap();
-    }
 }
 
 #[test]

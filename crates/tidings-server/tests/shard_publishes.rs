@@ -93,8 +93,7 @@ fn publish_that_arrives_byte_by_byte_or_pipelined_is_answered() {
 #[test]
 fn publishes_of_every_size_are_stored_unchanged() {
     let hub = TestHub::in_memory(&[]);
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let mut reader = hub.open_stream("/api/v1/events/a");
     let mut connection = Transport::Shard.connect(&hub);
     for bytes in [1, 1_000, 2_000, 4_096, 60_000, 65_000, 70_000, 200_000, 10] {
         let text = "x".repeat(bytes);
@@ -123,8 +122,7 @@ fn idle_connection_is_closed_at_shutdown() {
     let hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", "2s")]);
     let mut idle = Transport::Shard.connect(&hub);
     idle.exchange(hub.encode_request("POST", "/api/v1/events/a", &[], b"text")).assert_status(200);
-    let mut stream = hub.subscribe("/api/v1/events/a");
-    stream.position();
+    let stream = hub.open_stream("/api/v1/events/a");
     hub.signal(Signal::TERM);
     assert!(idle.read_to_end().is_empty(), "the hub closes it without bytes");
     drop(stream);

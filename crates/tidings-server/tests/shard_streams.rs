@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tidings_testkit::{SseReader, eventually};
+use tidings_testkit::{HttpConnection, SseReader, eventually};
 
 use crate::hub::TestHub;
 use crate::transports::{assert_same_body, request_both};
@@ -42,10 +42,8 @@ fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {
         hub.post(&format!("/api/v1/events/{channel}?store=false"), "unstored").assert_status(200);
     }
     hub.publish_batch([json!({"channels": ["a", "b", "c"], "data": "all is said"})]);
-    pairs
-        .iter_mut()
-        .flat_map(|(_, pair)| pair)
-        .for_each(|transcript| transcript.read_through("data: all is said\n"));
+    let transcripts = pairs.iter_mut().flat_map(|(_, pair)| pair);
+    transcripts.for_each(|transcript| transcript.read_through("data: all is said\n"));
     hub.signal(Signal::TERM);
     for (path, pair) in &mut pairs {
         assert!(assert_same_body(path, pair).contains("event: tidings.end\n"), "{path}");
@@ -64,6 +62,15 @@ fn refusals_are_the_same_from_a_shard_and_through_hyper() {
     }
 }
 
+/// Asserts that the connection is a stream of channel `a`.
+#[track_caller]
+fn assert_streams(hub: &TestHub, connection: HttpConnection) {
+    let mut reader = SseReader::open(connection);
+    reader.position();
+    hub.publish("a", "hello");
+    assert_eq!(reader.data(), "hello");
+}
+
 #[test]
 fn head_that_arrives_byte_by_byte_opens_a_stream() {
     let hub = TestHub::in_memory(&[]);
@@ -71,10 +78,7 @@ fn head_that_arrives_byte_by_byte_opens_a_stream() {
     for byte in hub.encode_request("GET", "/api/v1/events/a?position=id", &[], b"") {
         connection.send([byte]);
     }
-    let mut reader = SseReader::open(connection);
-    reader.position();
-    hub.publish("a", "hello");
-    assert_eq!(reader.data(), "hello");
+    assert_streams(&hub, connection);
 }
 
 #[test]
@@ -85,21 +89,16 @@ fn pipelined_requests_are_answered_in_order() {
         ["/healthz", "/api/v1/events/a?position=id"].map(|path| hub.encode_request("GET", path, &[], b""));
     connection.send(two.concat());
     assert_eq!(connection.read_response().head.status, 200);
-    let mut reader = SseReader::open(connection);
-    reader.position();
-    hub.publish("a", "hello");
-    assert_eq!(reader.data(), "hello");
+    assert_streams(&hub, connection);
 }
 
 #[test]
 fn stream_closes_when_its_client_half_closes_or_keeps_sending() {
     let hub = TestHub::in_memory(&[]);
-    let mut half = hub.subscribe("/api/v1/events/half");
-    half.position();
+    let half = hub.open_stream("/api/v1/events/half");
     half.connection.socket.shutdown(Shutdown::Write).unwrap();
     eventually("the half-closed stream is closed", || hub.connections("half") == 0);
-    let mut chatty = hub.subscribe("/api/v1/events/chatty");
-    chatty.position();
+    let mut chatty = hub.open_stream("/api/v1/events/chatty");
     chatty.connection.send("GET / HTTP/1.1\r\n");
     hub.publish("chatty", "a little is read away");
     assert_eq!(chatty.data(), "a little is read away");

@@ -155,8 +155,7 @@ fn quiet_stream_gets_keep_alives_and_positions() {
 #[test]
 fn stream_with_transient_events_only_gets_its_position() {
     let hub = TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let mut reader = hub.open_stream("/api/v1/events/a");
     let newest = hub.publish("other", "1");
     let mut heard = 0;
     // Each event follows the last one at once: the stream is never silent for long.

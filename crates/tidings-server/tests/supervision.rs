@@ -2,10 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread;
 
 use serde_json::json;
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually, in_parallel};
 
 use crate::hub::TestHub;
 
@@ -24,14 +23,12 @@ struct FailingHub {
 }
 
 impl FailingHub {
-    /// A hub with its log on disk.
     fn on_disk(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let directory = TempDirectory::create();
         let hub = TestHub::serve_in(&directory, &variables(name, &directory, settings));
         Self { name, directory, hub, _redis: None }
     }
 
-    /// A hub with its log in Redis.
     fn over_redis(name: &'static str, settings: &[(&str, &str)]) -> Self {
         let (directory, redis) = (TempDirectory::create(), RedisServer::start());
         let hub = TestHub::with_redis(&redis, &variables(name, &directory, settings));
@@ -51,19 +48,18 @@ impl FailingHub {
 
     /// Makes the thread panic while a stream is open. The stream must end with `reconnect`, and the process must exit.
     fn assert_end(self, poke: impl FnMut(&TestHub)) {
-        let mut stream = self.hub.subscribe("/api/v1/events/told");
-        stream.position();
+        let mut stream = self.hub.open_stream("/api/v1/events/bystander");
         self.fail(poke);
         // A shard closes the sockets of its streams when it panics.
-        let is_told = has_shutdown_event(&mut stream);
-        assert!(is_told || self.name == "tidings-shard", "{}: the stream was not told", self.name);
+        let has_end = has_shutdown_event(&mut stream);
+        assert!(has_end || self.name == "tidings-shard", "{}: the stream got no end", self.name);
         assert_eq!(stream.next_event(), None, "{}", self.name);
         self.assert_exit();
     }
 
-    /// Waits for the exit, and checks the exit code and the log.
     fn assert_exit(self) {
-        let log = self.hub.assert_exit(1);
+        let (status, log) = self.hub.wait_for_exit();
+        assert_eq!(status.code(), Some(1), "{}: {log}", self.name);
         assert!(log.contains(&format!("thread {}", self.name)) && log.contains("panicked"), "{log}");
     }
 }
@@ -98,60 +94,47 @@ fn ask(hub: &TestHub, path: &str) -> String {
     answer
 }
 
-/// Runs cases concurrently: each mostly waits.
-fn run_concurrently(cases: &[&(dyn Fn() + Sync)]) {
-    thread::scope(|scope| {
-        let running: Vec<_> = cases.iter().map(|case| scope.spawn(case)).collect();
-        for case in running {
-            if let Err(panic) = case.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
+/// A thread or task, settings of its hub, and a call that wakes it.
+type FailingCase = (&'static str, &'static [(&'static str, &'static str)], fn(&TestHub));
+
+#[test]
+fn panic_of_a_thread_ends_the_process_after_the_streams() {
+    fn connect(hub: &TestHub) {
+        drop(ask(hub, "/healthz"));
+    }
+    let cases: [FailingCase; 5] = [
+        ("tidings-writer", &[("TIDINGS_LOG_DURABILITY", "fsync")], |hub| drop(hub.post(PATH, "x"))),
+        ("tidings-sync", &[], |_| {}),
+        ("tidings-trim", &[("TIDINGS_LOG_RETENTION_AGE", "1s")], |_| {}),
+        ("tidings-accept", &[], connect),
+        ("tidings-shard", &[], connect),
+    ];
+    in_parallel(cases, |(name, settings, poke)| FailingHub::on_disk(name, settings).assert_end(poke));
+}
+
+#[test]
+fn panic_of_a_reader_of_the_disk_ends_the_process_after_the_streams() {
+    let failing = FailingHub::on_disk("tidings-reader", &[("TIDINGS_LOG_CACHE_BYTES", "4KiB")]);
+    let first = failing.hub.publish("a", "first");
+    (0..20).for_each(|_| drop(failing.hub.publish("a", "x".repeat(1000))));
+    failing.assert_end(|hub| {
+        hub.send_request("GET", PATH, &[("Last-Event-ID", &first)], b"").read_some();
     });
 }
 
 #[test]
-fn panic_of_a_thread_ends_the_process_after_the_streams() {
-    let connect = |hub: &TestHub| drop(ask(hub, "/healthz"));
-    run_concurrently(&[
-        &|| {
-            let failing = FailingHub::on_disk("tidings-writer", &[("TIDINGS_LOG_DURABILITY", "fsync")]);
-            failing.assert_end(|hub| drop(hub.post(PATH, "x")));
-        },
-        &|| FailingHub::on_disk("tidings-sync", &[]).assert_end(|_| {}),
-        &|| FailingHub::on_disk("tidings-trim", &[("TIDINGS_LOG_RETENTION_AGE", "1s")]).assert_end(|_| {}),
-        &|| FailingHub::on_disk("tidings-accept", &[]).assert_end(connect),
-        &|| FailingHub::on_disk("tidings-shard", &[]).assert_end(connect),
-        &|| {
-            let failing = FailingHub::on_disk("tidings-reader", &[("TIDINGS_LOG_CACHE_BYTES", "4KiB")]);
-            let first = failing.hub.publish("a", "first");
-            (0..20).for_each(|_| drop(failing.hub.publish("a", "x".repeat(1000))));
-            failing.assert_end(|hub| {
-                let mut connection = hub.connect();
-                connection.send(hub.encode_request("GET", PATH, &[("Last-Event-ID", &first)], b""));
-                connection.read_some();
-            });
-        },
-    ]);
-}
-
-#[test]
 fn panic_of_a_task_ends_the_process_after_the_streams() {
-    let nothing = |_: &TestHub| {};
-    run_concurrently(&[
-        &|| FailingHub::on_disk("tidings-reauthorization", &[]).assert_end(nothing),
-        &|| FailingHub::on_disk("tidings-jwks", &[]).assert_end(nothing),
-        &|| FailingHub::on_disk("tidings-hook", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-appender", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-replicator", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-live-events", &[]).assert_end(nothing),
-        &|| FailingHub::over_redis("tidings-trimmer", &[]).assert_end(nothing),
-        &|| {
-            FailingHub::over_redis("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")])
-                .assert_end(nothing);
-        },
-        &|| FailingHub::over_redis("tidings-revocations", &[]).assert_end(nothing),
-    ]);
+    let tasks = ["tidings-reauthorization", "tidings-jwks", "tidings-hook"];
+    in_parallel(tasks, |name| FailingHub::on_disk(name, &[]).assert_end(|_| {}));
+    let over_redis: [FailingCase; 6] = [
+        ("tidings-appender", &[], |_| {}),
+        ("tidings-replicator", &[], |_| {}),
+        ("tidings-live-events", &[], |_| {}),
+        ("tidings-trimmer", &[], |_| {}),
+        ("tidings-capturer", &[("TIDINGS_REDIS_CAPTURE", "old.*")], |_| {}),
+        ("tidings-revocations", &[], |_| {}),
+    ];
+    in_parallel(over_redis, |(name, settings, poke)| FailingHub::over_redis(name, settings).assert_end(poke));
 }
 
 #[test]
@@ -166,8 +149,7 @@ fn panic_of_a_thread_at_the_start_ends_the_process() {
 fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
     let failing = FailingHub::on_disk("tidings-reauthorization", &[("TIDINGS_SHUTDOWN_WINDOW", "60s")]);
     // A client that reads nothing keeps the window open, which is 2 s at most after a panic.
-    let mut stuck = failing.hub.connect();
-    stuck.send(failing.hub.encode_request("GET", PATH, &[], b""));
+    let mut stuck = failing.hub.send_request("GET", PATH, &[], b"");
     stuck.read_head();
     let large = "x".repeat(250_000);
     (0..40).for_each(|_| drop(failing.hub.publish("a", &large)));
@@ -177,10 +159,8 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("thread tidings-reauthorization ended")
     });
     let metrics = ask(&failing.hub, "/metrics");
-    assert!(
-        metrics.contains("tidings_thread_panics_total{thread=\"tidings-reauthorization\"} 1\n"),
-        "{metrics}"
-    );
+    let count = "tidings_thread_panics_total{thread=\"tidings-reauthorization\"} 1\n";
+    assert!(metrics.contains(count), "{metrics}");
     // A stream opened now ends with `reconnect`.
     let stream = ask(&failing.hub, PATH);
     assert!(stream.starts_with("HTTP/1.1 200 ") && stream.contains("\nevent: tidings.end\n"), "{stream}");
@@ -191,8 +171,7 @@ fn hub_with_a_panicked_thread_is_not_ready_and_names_it() {
 fn panic_in_a_request_gives_500_and_affects_no_other() {
     let directory = TempDirectory::create();
     let hub = TestHub::serve_in(&directory, &variables("request", &directory, &[]));
-    let mut stream = hub.subscribe(PATH);
-    stream.position();
+    let mut stream = hub.open_stream(PATH);
     directory.write(FILE, "");
     hub.post(PATH, "lost").assert_problem(500, "internal");
     hub.publish("a", "kept");

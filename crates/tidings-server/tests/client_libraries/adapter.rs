@@ -51,7 +51,6 @@ impl Adapter {
         Self { library, _process: process, output, errors, streams, messages, remarks }
     }
 
-    /// Parses the lines that the adapter has printed.
     pub(super) fn take_lines(&mut self) {
         for line in self.output.try_iter() {
             let line = line.trim_end();

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Registry of a library.
 #[derive(Clone, Copy)]
 pub(super) enum PackageRegistry {
     Npm,
@@ -161,7 +160,6 @@ impl Library {
     }
 }
 
-/// The root of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
