@@ -121,13 +121,7 @@ impl Connector {
     fn hosts(&self) -> Vec<RedisHost> {
         let nodes = self.learned.lock();
         let found = self.found.borrow();
-        let mut hosts: Vec<RedisHost> = Vec::new();
-        for host in found.iter().chain(&self.server.address.hosts).chain(&*nodes) {
-            if !hosts.contains(host) {
-                hosts.push(host.clone());
-            }
-        }
-        hosts
+        RedisHost::distinct(found.iter().chain(&self.server.address.hosts).chain(&*nodes), usize::MAX)
     }
 
     async fn open_one_of(
@@ -157,9 +151,10 @@ impl Connector {
     ) -> Result<RedisConnection, ConnectionError> {
         let mut host = host.clone();
         for _ in 0..MOVES_MAX {
-            match self.open_at(&host, text_bytes_max).await? {
-                OpenAttempt::Here(connection) => return Ok(connection),
-                OpenAttempt::Elsewhere(other) => host = other,
+            let mut connection = self.handshake(&host, text_bytes_max).await?;
+            match self.find_host(&mut connection).await? {
+                None => return Ok(connection),
+                Some(other) => host = other,
             }
         }
         Err(ConnectionError(format!(
@@ -179,14 +174,6 @@ impl Connector {
         let connection = opened.map_err(|_| self.deadline_error("could not be reached"))??;
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
-    }
-
-    async fn open_at(&self, host: &RedisHost, text_bytes_max: usize) -> Result<OpenAttempt, ConnectionError> {
-        let mut connection = self.handshake(host, text_bytes_max).await?;
-        if let Some(other) = self.find_host(&mut connection).await? {
-            return Ok(OpenAttempt::Elsewhere(other));
-        }
-        Ok(OpenAttempt::Here(connection))
     }
 
     /// Opens a connection to a host, names the client and selects the database.
@@ -251,12 +238,6 @@ impl Connector {
         }
         Ok(moved_to)
     }
-}
-
-/// End of an attempt.
-enum OpenAttempt {
-    Here(RedisConnection),
-    Elsewhere(RedisHost),
 }
 
 /// Returns the deadline of the first of `attempts` attempts that share the time until `due` equally.

@@ -35,6 +35,12 @@ impl RedisCommand {
         self
     }
 
+    /// Appends arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        arguments.into_iter().for_each(|argument| self.push(argument));
+        self
+    }
+
     /// Appends an argument.
     pub fn push(&mut self, argument: impl AsRef<[u8]>) {
         let argument = argument.as_ref();

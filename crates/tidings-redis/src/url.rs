@@ -180,6 +180,19 @@ impl fmt::Display for RedisAddress {
     }
 }
 
+impl RedisHost {
+    /// Returns the first `max` hosts, each once.
+    pub(crate) fn distinct<'a>(hosts: impl Iterator<Item = &'a Self>, max: usize) -> Vec<Self> {
+        let mut distinct: Vec<Self> = Vec::new();
+        for host in hosts {
+            if !distinct.contains(host) && distinct.len() < max {
+                distinct.push(host.clone());
+            }
+        }
+        distinct
+    }
+}
+
 impl fmt::Display for RedisHost {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name.contains(':') {

@@ -49,6 +49,11 @@ impl ProxyShared {
 impl TcpProxy {
     /// Listens on a free port of loopback.
     pub fn start(target: SocketAddr) -> Self {
+        Self::start_limited(target, u64::MAX)
+    }
+
+    /// As [`TcpProxy::start`]; closes each connection after this many bytes of the server.
+    pub fn start_limited(target: SocketAddr, bytes_max: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state =
@@ -68,7 +73,7 @@ impl TcpProxy {
                 state.accepted += 1;
                 drop(state);
                 forward(client, server_writer, shared.clone(), number);
-                forward(server, client_writer, shared, number);
+                forward(server.take(bytes_max), client_writer, shared, number);
             }
         });
         Self { address, shared }
@@ -123,7 +128,12 @@ fn close(sockets: &mut Vec<TcpStream>) {
 }
 
 /// Copies bytes until one side ends, in a thread of its own.
-fn forward(mut from: TcpStream, mut to: TcpStream, shared: Arc<ProxyShared>, connection: u64) {
+fn forward(
+    mut from: impl Read + Send + 'static,
+    mut to: TcpStream,
+    shared: Arc<ProxyShared>,
+    connection: u64,
+) {
     thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(bytes @ 1..) = from.read(&mut buffer) {

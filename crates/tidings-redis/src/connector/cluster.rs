@@ -70,13 +70,7 @@ fn read(ranges: &[RedisReply], first: &RedisHost, by: &RedisHost) -> Vec<RedisHo
     };
     let (holders, others): (Vec<_>, Vec<_>) =
         ranges.iter().map(nodes_of).partition(|nodes| nodes.contains(first));
-    let mut hosts = Vec::new();
-    for host in holders.into_iter().chain(others).flatten() {
-        if !hosts.contains(&host) && hosts.len() < NODES_MAX {
-            hosts.push(host);
-        }
-    }
-    hosts
+    RedisHost::distinct(holders.iter().chain(&others).flatten(), NODES_MAX)
 }
 
 fn name_or(name: &str, by: &RedisHost) -> String {

@@ -46,13 +46,8 @@ impl Connector {
 
     fn sentinels(&self) -> Vec<RedisHost> {
         let learned = self.learned.lock().clone();
-        let mut sentinels: Vec<RedisHost> = Vec::new();
-        for host in learned.iter().take(1).chain(&self.server.address.hosts).chain(&learned) {
-            if !sentinels.contains(host) && sentinels.len() < SENTINELS_MAX {
-                sentinels.push(host.clone());
-            }
-        }
-        sentinels
+        let sentinels = learned.iter().take(1).chain(&self.server.address.hosts).chain(&learned);
+        RedisHost::distinct(sentinels, SENTINELS_MAX)
     }
 
     /// Asks a Sentinel for the primary and the other Sentinels. Its answer may be older than a failover.

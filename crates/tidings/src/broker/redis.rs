@@ -130,7 +130,7 @@ pub(crate) fn parts(
     };
     Ok(RedisParts {
         tickets: RedisTickets(redis_log),
-        revocations: Arc::new(RedisRevocations { table: revocations, log: log.clone() }),
+        revocations: Arc::new(RedisRevocations { replica: revocations, log: log.clone() }),
         broker,
         appender,
         replicator,

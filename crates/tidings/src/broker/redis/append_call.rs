@@ -10,7 +10,7 @@ use super::{
     keys::RedisKeys,
     mirror::Mirror,
     record::{self, hex},
-    scripts::Script,
+    scripts::APPEND,
 };
 
 /// One publish: its events are appended together or not at all.
@@ -74,7 +74,7 @@ pub(crate) enum AppendRefusal {
 }
 
 /// Holder of the capture lease, and the captured positions before and after the append.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CaptureAppend<'a> {
     pub(super) holder: &'a str,
     /// Position that Redis holds.
@@ -115,7 +115,6 @@ impl std::error::Error for AppendError {}
 
 /// Arguments of an append call other than its publishes.
 pub(super) struct AppendCall<'a> {
-    pub(super) script: &'a Script,
     pub(super) keys: &'a RedisKeys,
     pub(super) witness: LastSeen,
     pub(super) window_ms: u64,
@@ -129,28 +128,18 @@ impl AppendCall<'_> {
     /// Returns the command for a batch.
     pub(super) fn command(&self, batch: &[Append]) -> RedisCommand {
         let events = || batch.iter().flat_map(|publish| &publish.events);
-        let idempotencies = || events().filter_map(|it| it.entry.idempotency.as_ref());
-        let keys_of_capture = if self.capture.is_some() { 2 } else { 0 };
-        let mut command = self.script.call(3 + idempotencies().count() + keys_of_capture);
-        command.push(&self.keys.log);
-        command.push(&self.keys.meta);
-        command.push(&self.keys.epochs);
-        for it in idempotencies() {
-            command.push(self.keys.idempotency(&it.publisher, &it.key));
-        }
+        let idempotencies = events().filter_map(|it| it.entry.idempotency.as_ref());
+        let mut keys = [&self.keys.log, &self.keys.meta, &self.keys.epochs].map(String::clone).to_vec();
+        keys.extend(idempotencies.map(|it| self.keys.idempotency(&it.publisher, &it.key)));
         if self.capture.is_some() {
-            command.push(&self.keys.lease);
-            command.push(&self.keys.captured);
+            keys.extend([self.keys.lease.clone(), self.keys.captured.clone()]);
         }
-        command.push(self.witness.epoch.to_string());
+        let mut command = APPEND.call(&keys).arg(self.witness.epoch.to_string());
         command.push_number(self.witness.offset);
         command.push(self.witness.tag.to_string());
         command.push_number(self.window_ms.max(1));
-        let CaptureAppend { holder, from, to } =
-            self.capture.unwrap_or(CaptureAppend { holder: "", from: "", to: "" });
-        for text in [holder, from, to, &self.keys.live] {
-            command.push(text);
-        }
+        let CaptureAppend { holder, from, to } = self.capture.unwrap_or_default();
+        command = command.args([holder, from, to, &self.keys.live]);
         command.push_number(batch.len() as u64);
         let mut key_index = 3;
         let mut before = self.witness.tag;

@@ -23,7 +23,7 @@ use super::{
     mirror::Mirror,
     page_size::PageSize,
     record,
-    scripts::{ACQUIRE_LEASE, APPEND, BEGIN, HEAD, PUBLISH_TRANSIENT, RELEASE_LEASE, Script, TRIM},
+    scripts::{BEGIN, HEAD, Script, TRIM},
     stream_reader::StreamReader,
 };
 use crate::error::Error;
@@ -63,18 +63,12 @@ pub(crate) struct Trimmed {
 
 /// Client of the log in one Redis. Opens connections as needed.
 pub(crate) struct RedisLog {
-    keys: RedisKeys,
+    pub(super) keys: RedisKeys,
     replicas_min: u32,
     window_ms: u64,
-    append: Script,
-    publish_transient: Script,
-    acquire_lease: Script,
-    release_lease: Script,
-    head: Script,
-    begin: Script,
-    trim: Script,
     mirror: Mirror,
-    page_size: Arc<PageSize>,
+    /// Page size that earlier answers suggest.
+    pub(super) page_size: Arc<PageSize>,
     pool: ConnectionPool,
 }
 
@@ -94,13 +88,6 @@ impl RedisLog {
             keys,
             replicas_min: options.replicas_min,
             window_ms: u64::try_from(options.idempotency_window.as_millis()).unwrap_or(u64::MAX),
-            append: Script::new(APPEND),
-            publish_transient: Script::new(PUBLISH_TRANSIENT),
-            acquire_lease: Script::new(ACQUIRE_LEASE),
-            release_lease: Script::new(RELEASE_LEASE),
-            head: Script::new(HEAD),
-            begin: Script::new(BEGIN),
-            trim: Script::new(TRIM),
             page_size: Arc::new(PageSize::new()),
             mirror: Mirror::new(options.mirror.clone()),
         })
@@ -117,15 +104,6 @@ impl RedisLog {
         PubsubConnection::new(self.pool.connector().clone(), first, payload_bytes_max)
     }
 
-    /// Returns the Pub/Sub channel of node messages.
-    pub(crate) fn live_channel(&self) -> &str {
-        &self.keys.live
-    }
-
-    pub(super) fn keys(&self) -> &RedisKeys {
-        &self.keys
-    }
-
     /// Returns the number of connections opened since the start, with those of stream readers and Pub/Sub.
     pub(crate) fn connections_opened(&self) -> u64 {
         self.pool.connector().connections_opened()
@@ -133,33 +111,18 @@ impl RedisLog {
 
     /// Reads the head of the log, and the server that holds it.
     pub(crate) async fn head(&self) -> Result<RedisHead, RedisError> {
-        let command = epochs::head_command(&self.head, &self.keys);
-        epochs::head(&self.run_one(&self.head, command).await?)
+        epochs::head(&self.run_one(&HEAD, epochs::head_command(&self.keys)).await?)
     }
 
-    /// Begins the log if Redis holds none.
-    #[cfg(test)]
-    pub(crate) async fn begin(&self, first: NewEpoch) -> Result<BeginOutcome, RedisError> {
-        self.begin_log(first, None).await
-    }
-
-    /// Begins the log if Redis holds none. With `lost`, the row reports a loss: the node had seen entries of the epoch `lost.0`
-    /// up to the offset `lost.1`.
-    pub(crate) async fn begin_log(
+    /// Begins an epoch if the log is in the state `at`. With `lost`, the row reports a loss: the node had seen entries of the
+    /// epoch `lost.0` up to the offset `lost.1`. One epoch begins for each value of `lost`.
+    pub(super) async fn begin(
         &self,
-        first: NewEpoch,
+        at: EpochStart,
+        new: NewEpoch,
         lost: Option<(Epoch, u64)>,
     ) -> Result<BeginOutcome, RedisError> {
-        self.begin_at(EpochStart::Nothing, first, lost).await
-    }
-
-    /// Begins a log that lacks a part again, and deletes the rest of it.
-    pub(crate) async fn begin_anew(
-        &self,
-        first: NewEpoch,
-        lost: Option<(Epoch, u64)>,
-    ) -> Result<BeginOutcome, RedisError> {
-        self.begin_at(EpochStart::Remains, first, lost).await
+        epochs::begun(&self.run_one(&BEGIN, epochs::begin(&self.keys, at, new, lost)).await?)
     }
 
     /// Returns the policy by which Redis evicts keys when its memory is full; `None` if it hides the policy.
@@ -169,35 +132,6 @@ impl RedisLog {
             text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim)
         });
         Ok(policy.map(str::to_owned))
-    }
-
-    /// Begins an epoch at the head if `expected` is the newest epoch.
-    pub(crate) async fn begin_epoch(
-        &self,
-        expected: Epoch,
-        new: NewEpoch,
-    ) -> Result<BeginOutcome, RedisError> {
-        self.begin_at(EpochStart::HeadOf(expected), new, None).await
-    }
-
-    /// Begins an epoch that reports a loss, see [`Self::begin_log`]; one epoch for each value of `lost`.
-    pub(crate) async fn report_loss(
-        &self,
-        expected: Epoch,
-        lost: (Epoch, u64),
-        new: NewEpoch,
-    ) -> Result<BeginOutcome, RedisError> {
-        self.begin_at(EpochStart::HeadOf(expected), new, Some(lost)).await
-    }
-
-    async fn begin_at(
-        &self,
-        at: EpochStart,
-        new: NewEpoch,
-        of: Option<(Epoch, u64)>,
-    ) -> Result<BeginOutcome, RedisError> {
-        let command = epochs::begin(&self.begin, &self.keys, at, new, of);
-        epochs::begun(&self.run_one(&self.begin, command).await?)
     }
 
     /// Reads at most `count` entries from an offset on, oldest first.
@@ -221,20 +155,13 @@ impl RedisLog {
         Ok(stored)
     }
 
-    /// Returns the page size that earlier answers suggest.
-    pub(super) fn page_size(&self) -> &PageSize {
-        &self.page_size
-    }
-
     /// Deletes entries older than `age_ms` by the clock of Redis, and the oldest entries of a log above `bytes_max`:
     /// approximately, and at most 100,000 entries.
     pub(crate) async fn trim(&self, age_ms: Option<u64>, bytes_max: u64) -> Result<Trimmed, RedisError> {
-        let mut command = self.trim.call(2);
-        command.push(&self.keys.log);
-        command.push(&self.keys.meta);
+        let mut command = TRIM.call(&[&self.keys.log, &self.keys.meta]);
         command.push(age_ms.map(|age| age.to_string()).unwrap_or_default());
         command.push_number(bytes_max);
-        let reply = self.run_one(&self.trim, command).await?;
+        let reply = self.run_one(&TRIM, command).await?;
         let numbers: Vec<_> =
             reply.array().unwrap_or_default().iter().filter_map(RedisReply::number).collect();
         let [oldest, bytes, dropped] = numbers[..] else {

@@ -10,7 +10,7 @@ use super::{
     keys::RedisKeys,
     record,
     record::hex,
-    scripts::Script,
+    scripts::{BEGIN, HEAD},
     shared_table::row::{RowVersion, versions},
 };
 
@@ -125,7 +125,6 @@ pub(super) enum EpochStart {
 
 /// Returns the command that begins an epoch.
 pub(super) fn begin(
-    script: &Script,
     keys: &RedisKeys,
     at: EpochStart,
     new: NewEpoch,
@@ -135,18 +134,12 @@ pub(super) fn begin(
     let of = of.map(|(epoch, highest)| format!("{epoch}-{highest}"));
     let json = EpochJson { epoch: epoch.clone(), lost: new.lost, of: of.clone(), after: None };
     let json = serde_json::to_string(&json).expect("a row is names and numbers");
-    let mut command = script.call(4);
-    for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
-        command.push(key);
-    }
-    command.push(if let EpochStart::HeadOf(expected) = at { expected.to_string() } else { String::new() });
-    command.push(epoch);
-    command.push(json.strip_suffix('}').expect("a row is an object"));
-    command.push(new.replid);
-    command.push_number(ROWS_MAX);
-    command.push(of.unwrap_or_default());
-    command.push(if at == EpochStart::Remains { "anew" } else { "" });
-    command
+    let expected = if let EpochStart::HeadOf(expected) = at { expected.to_string() } else { String::new() };
+    let json = json.strip_suffix('}').expect("a row is an object");
+    let anew = if at == EpochStart::Remains { "anew" } else { "" };
+    let of = of.unwrap_or_default();
+    let command = BEGIN.call(&[&keys.log, &keys.meta, &keys.epochs, &keys.versions]);
+    command.args([expected.as_str(), &epoch, json, &new.replid, &ROWS_MAX.to_string(), &of, anew])
 }
 
 /// Reads the answer of [`begin`].
@@ -163,13 +156,8 @@ pub(super) fn begun(reply: &RedisReply) -> Result<BeginOutcome, RedisError> {
 }
 
 /// Returns the command that reads the head.
-pub(super) fn head_command(script: &Script, keys: &RedisKeys) -> RedisCommand {
-    let mut command = script.call(4);
-    for key in [&keys.log, &keys.meta, &keys.epochs, &keys.versions] {
-        command.push(key);
-    }
-    command.push(keys.shared_table(""));
-    command
+pub(super) fn head_command(keys: &RedisKeys) -> RedisCommand {
+    HEAD.call(&[&keys.log, &keys.meta, &keys.epochs, &keys.versions]).arg(keys.shared_table(""))
 }
 
 /// Reads the answer of [`head_command`].

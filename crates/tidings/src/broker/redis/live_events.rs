@@ -72,8 +72,8 @@ struct ReceiverState {
 impl LiveEventReceiver {
     /// Receives until the future is dropped.
     pub(crate) async fn run(self) {
-        let live = self.redis_log.live_channel().as_bytes().to_vec();
-        let changes = self.redis_log.keys().changes.as_bytes().to_vec();
+        let live = self.redis_log.keys.live.as_bytes().to_vec();
+        let changes = self.redis_log.keys.changes.as_bytes().to_vec();
         let mut pubsub = self
             .redis_log
             .pubsub(PubsubTarget::Name(live.clone()), 6 * self.event_bytes_max + ENVELOPE_BYTES);

@@ -18,7 +18,7 @@ use self::losses::{LossDetector, unreported_loss};
 use super::{
     append_call::LastSeen,
     commands::{RedisLog, SILENCE, silence_error, within_silence},
-    epochs::{BeginOutcome, NewEpoch, RedisHead},
+    epochs::{BeginOutcome, EpochStart, NewEpoch, RedisHead},
     shared_table::replica::TableReplica,
     sync_state::{SyncPart, SyncState},
 };
@@ -260,12 +260,13 @@ impl Replicator {
             if let Some(part) = head.lacks {
                 warn!(part, "redis lost a part of the log; the log begins again, and clients get a gap");
                 self.metrics.broker.data_losses.inc();
-                self.redis_log.begin_anew(self.new_epoch(LostChannels::All, &head), lost).await?;
+                let new = self.new_epoch(LostChannels::All, &head);
+                self.redis_log.begin(EpochStart::Remains, new, lost).await?;
                 continue;
             }
             let Some(newest) = head.newest() else {
                 let loss = if lost.is_some() { LostChannels::All } else { LostChannels::None };
-                self.redis_log.begin_log(self.new_epoch(loss, &head), lost).await?;
+                self.redis_log.begin(EpochStart::Nothing, self.new_epoch(loss, &head), lost).await?;
                 continue;
             };
             let losses = LossDetector { log: &self.log, redis_log: &self.redis_log };
@@ -282,18 +283,16 @@ impl Replicator {
                     continue;
                 }
                 let new = self.new_epoch(lost, &head);
-                match self.redis_log.report_loss(newest.row.epoch(), (seen.epoch, seen.offset), new).await? {
+                let at = EpochStart::HeadOf(newest.row.epoch());
+                match self.redis_log.begin(at, new, Some((seen.epoch, seen.offset))).await? {
                     BeginOutcome::Now(_) | BeginOutcome::Known => self.sync_state.forget(seen),
                     BeginOutcome::Other { .. } => {}
                 }
                 continue;
             }
             if head.replid != head.epoch_replid && !head.replid.is_empty() {
-                match self
-                    .redis_log
-                    .begin_epoch(newest.row.epoch(), self.new_epoch(LostChannels::None, &head))
-                    .await
-                {
+                let new = self.new_epoch(LostChannels::None, &head);
+                match self.redis_log.begin(EpochStart::HeadOf(newest.row.epoch()), new, None).await {
                     Ok(_) => {
                         info!(head = head.offset, "redis is another server than before; a new epoch begins");
                     }
@@ -324,7 +323,8 @@ impl Replicator {
         let is_behind = self.log.is_behind(&epochs);
         if is_behind {
             warn!("another log took events in this directory since redis served; clients get a gap");
-            match self.redis_log.begin_epoch(newest, self.new_epoch(LostChannels::All, head)).await? {
+            let new = self.new_epoch(LostChannels::All, head);
+            match self.redis_log.begin(EpochStart::HeadOf(newest), new, None).await? {
                 BeginOutcome::Now(begun) => epochs.push(begun.row.epoch()),
                 BeginOutcome::Known | BeginOutcome::Other { .. } => return Ok(false),
             }

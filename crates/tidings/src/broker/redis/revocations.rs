@@ -1,7 +1,8 @@
 //! Revocations in Redis: one row for each subject, which expires with its revocation.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tidings_log::Log;
 use tidings_redis::RedisError;
 use tracing::warn;
@@ -18,14 +19,14 @@ use crate::{
 
 /// Revocations of all nodes of one Redis.
 pub(crate) struct RedisRevocations {
-    pub(super) table: Arc<TableReplica>,
+    pub(super) replica: Arc<TableReplica>,
     pub(super) log: Arc<Log>,
 }
 
 impl RedisRevocations {
     /// Whether the node has read the revocations: `Err` says why not.
     pub(crate) fn health(&self) -> Result<(), String> {
-        self.table.health()
+        self.replica.health()
     }
 }
 
@@ -33,18 +34,18 @@ impl RevocationStore for RedisRevocations {
     fn replicate<'a>(
         &'a self,
         notes: &'a [StoredRevocation],
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<ReplicationOutcome>, Error>> + Send + 'a>> {
+    ) -> BoxFuture<'a, Result<Vec<ReplicationOutcome>, Error>> {
         Box::pin(async move {
             let puts: Vec<_> = notes.iter().map(put).collect();
-            let outcomes =
-                self.table.put_if(&puts, self.log.now()).await.map_err(|fault| not_replicated(&fault))?;
+            let outcomes = self.replica.table.put_if(&puts, self.log.now()).await;
+            let outcomes = outcomes.map_err(|fault| not_replicated(&fault))?;
             Ok(outcomes.into_iter().map(outcome).collect())
         })
     }
 
-    fn next_change(&self) -> Pin<Box<dyn Future<Output = RevocationChange> + Send + '_>> {
+    fn next_change(&self) -> BoxFuture<'_, RevocationChange> {
         Box::pin(async move {
-            match self.table.next_change().await {
+            match self.replica.next_change().await {
                 TableChange::All(rows) => RevocationChange::All(
                     rows.into_iter().map(|row| (row.key, row.version.to_string(), row.value)).collect(),
                 ),
@@ -56,7 +57,7 @@ impl RevocationStore for RedisRevocations {
     }
 
     fn mark_stale(&self) {
-        self.table.mark_stale();
+        self.replica.mark_stale();
     }
 }
 

@@ -13,7 +13,7 @@ use tidings_redis::{RedisCommand, RedisError, RedisReply};
 use super::{
     commands::RedisLog,
     error::corrupt,
-    scripts::{Script, TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
+    scripts::{TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
 };
 
 use self::row::{RowVersion, TableRow, pairs, version_of};
@@ -57,16 +57,11 @@ pub(crate) struct SharedTable {
     name: &'static str,
     pub(super) rows_max: u64,
     random: fn() -> u64,
-    page: Script,
-    change: Script,
-    sweep: Script,
 }
 
 impl SharedTable {
     pub(super) fn new(redis_log: Arc<RedisLog>, name: &'static str, random: fn() -> u64) -> Self {
-        let (page, change, sweep) =
-            (Script::new(TABLE_PAGE), Script::new(TABLE_CHANGE), Script::new(TABLE_SWEEP));
-        Self { redis_log, name, rows_max: ROWS_MAX, random, page, change, sweep }
+        Self { redis_log, name, rows_max: ROWS_MAX, random }
     }
 
     /// Writes rows, each if it has the expected version. `now` is in milliseconds since 1970.
@@ -96,7 +91,7 @@ impl SharedTable {
     ) -> Result<(), RedisError> {
         for puts in puts.chunks(CHANGES_AT_ONCE) {
             let commands = puts.iter().map(|put| self.command(put, &put.expected.to_string(), now));
-            let replies = self.redis_log.run(&self.change, commands.collect()).await?;
+            let replies = self.redis_log.run(&TABLE_CHANGE, commands.collect()).await?;
             let mut failed = Ok(());
             for (reply, put) in replies.into_iter().zip(puts) {
                 match outcome(reply, &put.key) {
@@ -125,28 +120,22 @@ impl SharedTable {
 
     #[cfg(test)]
     async fn change(&self, put: &ConditionalPut, expected: &str, now: u64) -> Result<PutOutcome, RedisError> {
-        let replies = self.redis_log.run(&self.change, vec![self.command(put, expected, now)]).await?;
+        let replies = self.redis_log.run(&TABLE_CHANGE, vec![self.command(put, expected, now)]).await?;
         outcome(replies.into_iter().next().expect("each command has its reply"), &put.key)
     }
 
     fn command(&self, put: &ConditionalPut, expected: &str, now: u64) -> RedisCommand {
-        let keys = self.redis_log.keys();
+        let keys = &self.redis_log.keys;
         let version = RowVersion((self.random)().max(1));
         let until = put.until.map(|at| format!("@{at}")).unwrap_or_default();
         let row =
             if put.value.is_empty() { String::new() } else { format!("{version}{until} {}", put.value) };
-        let mut command = self.change.call(3);
-        for key in [&keys.shared_table(self.name), &keys.ends(self.name), &keys.versions] {
-            command.push(key);
-        }
-        for argument in [self.name, &keys.changes, &put.key, expected, &version.to_string(), &row] {
-            command.push(argument);
-        }
-        command.push(put.until.map(|at| at.to_string()).unwrap_or_default());
-        command.push_number(now);
-        command.push_number(SWEPT_BY_CHANGE);
-        command.push_number(self.rows_max);
+        let command =
+            TABLE_CHANGE.call(&[&keys.shared_table(self.name), &keys.ends(self.name), &keys.versions]);
         command
+            .args([self.name, &keys.changes, &put.key, expected, &version.to_string(), &row])
+            .arg(put.until.map(|at| at.to_string()).unwrap_or_default())
+            .args([now, SWEPT_BY_CHANGE, self.rows_max].map(|number| number.to_string()))
     }
 
     /// Reads all rows, and the version at the start of the read. Later changes lead to another version.
@@ -163,14 +152,12 @@ impl SharedTable {
     /// Reads the version, the next cursor, and some rows by key; a row may come twice. A new connection continues at the cursor,
     /// so that a slow connection can read a large table in parts.
     async fn page(&self, from: &str) -> Result<(RowVersion, String, HashMap<String, TableRow>), RedisError> {
-        let keys = self.redis_log.keys();
-        let mut command = self.page.call(2).arg(&keys.versions).arg(keys.shared_table(self.name));
-        for argument in [self.name, from, PAGE_ROWS] {
-            command.push(argument);
-        }
+        let keys = &self.redis_log.keys;
+        let command = TABLE_PAGE.call(&[&keys.versions, &keys.shared_table(self.name)]);
+        let command = command.args([self.name, from, PAGE_ROWS]);
         let mut attempts = 1;
         let reply = loop {
-            match self.redis_log.run_one(&self.page, command.clone()).await {
+            match self.redis_log.run_one(&TABLE_PAGE, command.clone()).await {
                 Err(RedisError::OutcomeUnknown(_)) if attempts < PAGE_ATTEMPTS => attempts += 1,
                 other => break other?,
             }
@@ -185,16 +172,12 @@ impl SharedTable {
 
     /// Deletes expired rows.
     pub(super) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
-        let keys = self.redis_log.keys();
-        let mut command = self.sweep.call(3);
-        for key in [&keys.shared_table(self.name), &keys.ends(self.name), &keys.versions] {
-            command.push(key);
-        }
-        command.push_number(now);
-        command.push_number(SWEPT_MAX);
-        command.push(self.name);
-        command.push(RowVersion((self.random)().max(1)).to_string());
-        let replies = self.redis_log.run(&self.sweep, vec![command]).await?;
+        let keys = &self.redis_log.keys;
+        let command =
+            TABLE_SWEEP.call(&[&keys.shared_table(self.name), &keys.ends(self.name), &keys.versions]);
+        let command = command.args([now, SWEPT_MAX].map(|number| number.to_string())).arg(self.name);
+        let command = command.arg(RowVersion((self.random)().max(1)).to_string());
+        let replies = self.redis_log.run(&TABLE_SWEEP, vec![command]).await?;
         replies.into_iter().try_for_each(|reply| reply.into_result().map(drop))
     }
 }

@@ -4,7 +4,6 @@ mod damage;
 mod epochs;
 mod losses;
 mod outages;
-mod relay;
 mod replication;
 mod slow_links;
 mod state;
@@ -12,7 +11,7 @@ mod tables;
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_log::{Idempotency, LostChannels, NewEntry, ReplicatedEntry};
+use tidings_log::{Idempotency, LostChannels, ReplicatedEntry, testing::new_entry};
 use tidings_protocol::{ChannelName, Epoch, Priority, Tag};
 use tidings_redis::{PubsubConnection, PubsubEvent, PubsubTarget, RedisError, RedisUrl};
 use tidings_sync::Histogram;
@@ -20,7 +19,11 @@ use tidings_testkit::RedisServer;
 
 use super::{
     append_call::{Append, AppendError, AppendOutcome, AppendRefusal, Appended, LastSeen, NewEvent},
-    epochs::{BeginOutcome, NewEpoch, RedisEpoch},
+    epochs::{
+        BeginOutcome::{Known, Now, Other},
+        EpochStart::{HeadOf, Nothing, Remains},
+        NewEpoch, RedisEpoch,
+    },
     shared_table::{
         ConditionalPut, PutOutcome,
         replica::TableChange,
@@ -48,32 +51,33 @@ fn redis_log(redis: &RedisServer) -> RedisLog {
     RedisLog::new(&options(redis)).unwrap()
 }
 
+/// A client that reaches the server by another URL.
+fn redis_log_at(redis: &RedisServer, url: &str) -> RedisLog {
+    RedisLog::new(&RedisLogOptions { url: RedisUrl::new(url), ..options(redis) }).unwrap()
+}
+
 /// Client of a log that has begun.
 pub(super) async fn begun(redis: &RedisServer) -> RedisLog {
     let redis_log = redis_log(redis);
-    assert!(matches!(redis_log.begin(new_epoch(EPOCH)).await, Ok(BeginOutcome::Now(_))));
+    let begun = redis_log.begin(Nothing, new_epoch(EPOCH), None).await;
+    assert!(matches!(begun, Ok(Now(_))));
     redis_log
+}
+
+/// A server, and a client of its log, which has one event for each text; its tag is its offset.
+async fn log_with(texts: &[&str]) -> (RedisServer, RedisLog) {
+    let redis = RedisServer::start();
+    let redis_log = begun(&redis).await;
+    fill(&redis_log, texts).await;
+    (redis, redis_log)
 }
 
 fn new_epoch(epoch: Epoch) -> NewEpoch {
     NewEpoch { epoch, lost: LostChannels::None, replid: "r1".into() }
 }
 
-fn new_entry(data: &str) -> NewEntry {
-    NewEntry {
-        channels: [ChannelName::parse("news").unwrap()].into(),
-        event: None,
-        data: data.into(),
-        priority: Priority::Normal,
-        key: None,
-        published_at: 1_700_000_000_000,
-        expires_at: None,
-        idempotency: None,
-    }
-}
-
 pub(super) fn event(data: &str, tag: u32) -> NewEvent {
-    NewEvent { entry: new_entry(data), tag: Tag(tag) }
+    NewEvent { entry: new_entry("news", data), tag: Tag(tag) }
 }
 
 /// Event with an idempotency key; its fingerprint is the first byte of its text.
@@ -89,6 +93,18 @@ fn keyed(data: &str, tag: u32, publisher: &str, key: &str) -> NewEvent {
 
 pub(super) fn publish(events: impl Into<Vec<NewEvent>>) -> Append {
     Append { events: events.into() }
+}
+
+async fn append_one(
+    redis_log: &RedisLog,
+    event: NewEvent,
+    witness: LastSeen,
+) -> Result<AppendOutcome, AppendError> {
+    Ok(redis_log.append(&[publish([event])], witness).await?.remove(0))
+}
+
+fn appended(events: impl Into<Vec<Appended>>) -> AppendOutcome {
+    AppendOutcome::Appended(events.into())
 }
 
 fn stored(offset: u64, tag: u32) -> Appended {
@@ -109,9 +125,9 @@ pub(super) const NOTHING_SEEN: LastSeen = LastSeen { epoch: EPOCH, offset: 0, ta
 pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
     for text in texts {
         let head = redis_log.head().await.unwrap().offset;
-        let batch = [publish([event(text, head as u32 + 1)])];
-        let outcomes = redis_log.append(&batch, NOTHING_SEEN).await.unwrap();
-        assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(head + 1, head as u32 + 1)])]);
+        let tag = head as u32 + 1;
+        let outcome = append_one(redis_log, event(text, tag), NOTHING_SEEN).await;
+        assert_eq!(outcome, Ok(appended([stored(head + 1, tag)])));
     }
 }
 

@@ -1,7 +1,9 @@
 //! Tickets in Redis: one key for each, which expires with its ticket.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tidings_redis::RedisError;
 use tracing::warn;
 
@@ -15,34 +17,22 @@ use crate::{
 pub(crate) struct RedisTickets(pub(super) Arc<RedisLog>);
 
 impl TicketStore for RedisTickets {
-    fn put(
-        &self,
-        name: String,
-        sealed: Vec<u8>,
-        life: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
+    fn put(&self, name: String, sealed: Vec<u8>, life: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move { self.0.set(&name, &sealed, life).await.map_err(|fault| unavailable(&fault)) })
     }
 
-    fn look(
-        &self,
-        name: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
-        Box::pin(async move {
-            let found = self.0.get(&name).await.map_err(|fault| unavailable(&fault))?;
-            Ok(found.map(|sealed| sealed.to_vec()))
-        })
+    fn look(&self, name: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(async move { found(self.0.get(&name).await) })
     }
 
-    fn take(
-        &self,
-        name: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, Error>> + Send + '_>> {
-        Box::pin(async move {
-            let taken = self.0.take(&name).await.map_err(|fault| unavailable(&fault))?;
-            Ok(taken.map(|sealed| sealed.to_vec()))
-        })
+    fn take(&self, name: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, Error>> {
+        Box::pin(async move { found(self.0.take(&name).await) })
     }
+}
+
+fn found(sealed: Result<Option<Bytes>, RedisError>) -> Result<Option<Vec<u8>>, Error> {
+    let sealed = sealed.map_err(|fault| unavailable(&fault))?;
+    Ok(sealed.map(|sealed| sealed.to_vec()))
 }
 
 fn unavailable(fault: &RedisError) -> Error {

@@ -28,7 +28,7 @@ impl Trimmer {
             if let Err(fault) = self.trim().await {
                 tracing::debug!(%fault, "redis was not trimmed");
             }
-            if let Err(fault) = self.shared.sweep(self.log.now()).await {
+            if let Err(fault) = self.shared.table.sweep(self.log.now()).await {
                 tracing::debug!(%fault, "expired rows were not deleted from redis");
             }
         }

@@ -3,8 +3,9 @@
 use tidings_redis::{RedisCommand, RedisError};
 
 use super::{RedisLog, first};
-use crate::broker::redis::append_call::{
-    self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen,
+use crate::broker::redis::{
+    append_call::{self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen},
+    scripts::APPEND,
 };
 
 impl RedisLog {
@@ -48,7 +49,6 @@ impl RedisLog {
         capture: Option<CaptureAppend<'_>>,
     ) -> Result<Vec<AppendOutcome>, AppendError> {
         let call = AppendCall {
-            script: &self.append,
             keys: &self.keys,
             witness,
             window_ms: self.window_ms,
@@ -62,7 +62,7 @@ impl RedisLog {
             let wait = RedisCommand::new("WAIT").arg(self.replicas_min.to_string()).arg(wait_ms.to_string());
             commands.push(wait);
         }
-        let mut replies = self.run(&self.append, commands).await?.into_iter();
+        let mut replies = self.run(&APPEND, commands).await?.into_iter();
         let (outcomes, rest) = append_call::outcomes(&first(&mut replies)?, batch)?;
         self.mirror.note_reply(rest.as_ref());
         match replies.next().map(|reply| reply.number().unwrap_or(0)) {

@@ -5,7 +5,12 @@ use std::time::Duration;
 use tidings_redis::RedisError;
 
 use super::RedisLog;
-use crate::broker::redis::{error::corrupt, keys::RedisKeys, node_messages::NodeMessage};
+use crate::broker::redis::{
+    error::corrupt,
+    keys::RedisKeys,
+    node_messages::NodeMessage,
+    scripts::{ACQUIRE_LEASE, RELEASE_LEASE},
+};
 
 impl RedisLog {
     /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
@@ -19,10 +24,9 @@ impl RedisLog {
     ) -> Result<(bool, String), RedisError> {
         let RedisKeys { lease: key, captured, free, live, .. } = &self.keys;
         let [lease, patience] = [lease, patience].map(|it| it.as_millis().to_string());
-        let mut command = self.acquire_lease.call(3).arg(key).arg(captured).arg(free);
-        command = command.arg(holder).arg(lease).arg(patience).arg(live);
-        marks.iter().for_each(|mark| command.push(format!("{mark:016x}")));
-        let reply = self.run_one(&self.acquire_lease, command).await?;
+        let command = ACQUIRE_LEASE.call(&[key, captured, free]).args([holder, &lease, &patience, live]);
+        let command = command.args(marks.iter().map(|mark| format!("{mark:016x}")));
+        let reply = self.run_one(&ACQUIRE_LEASE, command).await?;
         let Some([mine, place]) = reply.array() else {
             return Err(corrupt("the lease script gave an unexpected answer"));
         };
@@ -31,7 +35,7 @@ impl RedisLog {
 
     /// Releases the capture lease, and tells the other nodes.
     pub(in crate::broker::redis) async fn release_lease(&self, holder: &str) -> Result<(), RedisError> {
-        let command = self.release_lease.call(1).arg(&self.keys.lease).arg(holder).arg(&self.keys.live);
-        self.run_one(&self.release_lease, command.arg(NodeMessage::LeaseReleased.encode())).await.map(drop)
+        let command = RELEASE_LEASE.call(&[&self.keys.lease]).arg(holder).arg(&self.keys.live);
+        self.run_one(&RELEASE_LEASE, command.arg(NodeMessage::LeaseReleased.encode())).await.map(drop)
     }
 }

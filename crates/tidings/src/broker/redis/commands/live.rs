@@ -4,7 +4,10 @@ use tidings_protocol::ChannelName;
 use tidings_redis::{RedisCommand, RedisError};
 
 use super::RedisLog;
-use crate::broker::redis::node_messages::{LiveEvent, NodeMessage};
+use crate::broker::redis::{
+    node_messages::{LiveEvent, NodeMessage},
+    scripts::PUBLISH_TRANSIENT,
+};
 
 impl RedisLog {
     /// Publishes transient events to every node, in their order and in one round trip; mirrored events also to other programs.
@@ -21,16 +24,14 @@ impl RedisLog {
         let needs_script = mirrored.iter().any(|channels| !channels.is_empty());
         if needs_script {
             // A call that Redis refuses for its unknown script would have to be sent again after the others.
-            commands.push(self.publish_transient.load());
+            commands.push(PUBLISH_TRANSIENT.load());
         }
         commands.extend(events.iter().zip(&mirrored).map(|(live, channels)| {
             if channels.is_empty() {
                 return RedisCommand::new("PUBLISH").arg(&self.keys.live).arg(live.encode());
             }
-            let mut command =
-                self.publish_transient.call(0).arg(&self.keys.live).arg(live.encode()).arg(&live.data);
-            channels.iter().for_each(|channel| command.push(channel.as_str()));
-            command
+            let command = PUBLISH_TRANSIENT.call::<&str>(&[]).arg(&self.keys.live).arg(live.encode());
+            command.arg(&live.data).args(channels.iter().map(|channel| channel.as_str()))
         }));
         let preparations = usize::from(needs_script);
         let replies = self.pool.request(&commands, preparations).await?.into_iter().skip(preparations);

@@ -66,7 +66,7 @@ impl LossDetector<'_> {
     /// Returns the newest offset, at most `to`, at which the node and Redis have the same entry.
     async fn common_offset(&self, mut to: u64, oldest: Option<u64>) -> Result<u64, RedisError> {
         while to > 0 && oldest.is_some_and(|oldest| to >= oldest) {
-            let from = to.saturating_sub(self.redis_log.page_size().entries() as u64 - 1).max(1);
+            let from = to.saturating_sub(self.redis_log.page_size.entries() as u64 - 1).max(1);
             let there =
                 self.redis_log.page(from, usize::try_from(to - from + 1).unwrap_or(usize::MAX)).await?;
             let same = |it: &&ReplicatedEntry| it.offset <= to && self.log.tag_at(it.offset) == it.tag;

@@ -3,13 +3,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde::Deserialize;
-use tidings_redis::RedisError;
 use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::{
-    ConditionalPut, PutOutcome, SharedTable,
+    SharedTable,
     row::{RowVersion, TableRow},
 };
 use crate::{broker::redis::sync_state::SyncState, lock};
@@ -28,7 +27,7 @@ pub(crate) enum TableChange {
 
 /// Copy of one table, for one reader.
 pub(crate) struct TableReplica {
-    table: SharedTable,
+    pub(in crate::broker::redis) table: SharedTable,
     pub(in crate::broker::redis) sync_state: Arc<SyncState>,
     state: Mutex<ReplicaState>,
     /// Notified when there may be a change.
@@ -118,15 +117,6 @@ impl TableReplica {
         }
     }
 
-    /// Writes rows, each if it has the expected version.
-    pub(crate) async fn put_if(
-        &self,
-        puts: &[ConditionalPut],
-        now: u64,
-    ) -> Result<Vec<PutOutcome>, RedisError> {
-        self.table.put_if(puts, now).await
-    }
-
     /// Makes the next reconciliation read the whole table.
     pub(crate) fn mark_stale(&self) {
         self.state().known = None;
@@ -168,11 +158,6 @@ impl TableReplica {
         state.has_asked = false;
         drop(state);
         self.waker.notify_one();
-    }
-
-    /// Deletes expired rows.
-    pub(in crate::broker::redis) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
-        self.table.sweep(now).await
     }
 
     /// Returns the first message that continues the known version. Another message means that one was missed, unless it leads to

@@ -2,7 +2,7 @@
 
 use super::{
     super::shared_table::SharedTable,
-    losses::{append, losses, node},
+    losses::{append, losses, node, reconcile_all},
     *,
 };
 
@@ -23,9 +23,7 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
         let redis = RedisServer::start();
         let nodes = [node(&redis).await, node(&redis).await];
         append(&nodes[0], "lost", 1).await;
-        for one in &nodes {
-            one.reconcile().await.unwrap();
-        }
+        reconcile_all(&nodes).await;
         redis.execute(part);
         let late = node(&redis).await;
         for one in nodes.iter().chain([&late]) {
@@ -43,44 +41,33 @@ async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
 
 #[tokio::test]
 async fn log_without_its_epochs_takes_nothing() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    fill(&redis_log, &["a"]).await;
+    let (redis, redis_log) = log_with(&["a"]).await;
     redis.execute("DEL {test}:epochs");
-    let refused = redis_log.append(&[publish([event("b", 2)])], seen(1, 1)).await;
+    let refused = append_one(&redis_log, event("b", 2), seen(1, 1)).await;
     assert_eq!(refused, Err(AppendError::Refused(AppendRefusal::OldEpoch { newest: None })));
     // The log does not begin as if it were the first.
-    assert_eq!(
-        redis_log.begin_epoch(EPOCH, new_epoch(Epoch(8))).await,
-        Ok(BeginOutcome::Other { newest: None })
-    );
+    assert_eq!(redis_log.begin(HeadOf(EPOCH), new_epoch(Epoch(8)), None).await, Ok(Other { newest: None }));
 }
 
 #[tokio::test]
 async fn log_that_is_whole_does_not_begin_anew() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    fill(&redis_log, &["a"]).await;
-    assert_eq!(
-        redis_log.begin_anew(new_epoch(Epoch(8)), None).await,
-        Ok(BeginOutcome::Other { newest: Some(EPOCH) })
-    );
+    let (_redis, redis_log) = log_with(&["a"]).await;
+    assert_eq!(redis_log.begin(Remains, new_epoch(Epoch(8)), None).await, Ok(Other { newest: Some(EPOCH) }));
     assert_eq!(texts(&redis_log.range(1, 10).await.unwrap()), ["a"]);
 }
 
 #[tokio::test]
 async fn retry_of_an_event_that_is_gone_with_its_log_is_stored() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    let retried = |tag| [publish([keyed("a", tag, "ann", "k1")])];
-    redis_log.append(&retried(11), NOTHING_SEEN).await.unwrap();
+    let (redis, redis_log) = log_with(&[]).await;
+    let retried = |tag| keyed("a", tag, "ann", "k1");
+    append_one(&redis_log, retried(11), NOTHING_SEEN).await.unwrap();
     redis.execute("DEL {test}:epochs");
-    assert!(matches!(redis_log.begin_anew(new_epoch(Epoch(8)), None).await, Ok(BeginOutcome::Now(_))));
+    assert!(matches!(redis_log.begin(Remains, new_epoch(Epoch(8)), None).await, Ok(Now(_))));
     let nothing_seen = LastSeen { epoch: Epoch(8), ..NOTHING_SEEN };
-    let outcomes = redis_log.append(&retried(12), nothing_seen).await.unwrap();
-    assert_eq!(outcomes, [AppendOutcome::Appended(vec![stored(1, 12)])]);
-    let outcomes = redis_log.append(&retried(13), nothing_seen).await.unwrap();
-    assert_eq!(outcomes, [AppendOutcome::Appended(vec![repeat(1, 12)])]);
+    for (tag, expected) in [(12, stored(1, 12)), (13, repeat(1, 12))] {
+        let outcome = append_one(&redis_log, retried(tag), nothing_seen).await;
+        assert_eq!(outcome, Ok(appended([expected])));
+    }
 }
 
 #[tokio::test]
@@ -112,8 +99,7 @@ async fn table(redis: &RedisServer) -> (SharedTable, TableReplica, RedisLog) {
     let redis_log = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
     let replica = TableReplica::new(table(), Arc::new(SyncState::new()));
-    reconcile(&replica, &redis_log).await;
-    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    assert_eq!(rows_read(&replica, &redis_log).await, Some(1));
     (table(), replica, redis_log)
 }
 
@@ -121,13 +107,13 @@ fn row(key: &str, until: u64) -> ConditionalPut {
     ConditionalPut { key: key.into(), value: "x".into(), until: Some(until), expected: RowVersion::default() }
 }
 
-async fn reconcile(replica: &TableReplica, redis_log: &RedisLog) {
+/// Number of the rows that the replica reads after a reconciliation; `None` if it reads none again.
+async fn rows_read(replica: &TableReplica, redis_log: &RedisLog) -> Option<usize> {
     replica.found(&redis_log.head().await.unwrap().versions);
-}
-
-/// Change that is there without a further message.
-async fn change(replica: &TableReplica) -> Option<TableChange> {
-    tokio::time::timeout(Duration::from_millis(200), replica.next_change()).await.ok()
+    match tokio::time::timeout(Duration::from_millis(200), replica.next_change()).await.ok()? {
+        TableChange::All(rows) => Some(rows.len()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -135,14 +121,11 @@ async fn rows_that_are_gone_alone_are_missed() {
     let redis = RedisServer::start();
     let (table, replica, redis_log) = table(&redis).await;
     redis.execute("DEL {test}:state:people");
-    reconcile(&replica, &redis_log).await;
-    assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
-    reconcile(&replica, &redis_log).await;
-    assert_eq!(change(&replica).await, None, "it was read already");
+    assert_eq!(rows_read(&replica, &redis_log).await, Some(0));
+    assert_eq!(rows_read(&replica, &redis_log).await, None, "it was read already");
     // Rows that nodes write again are there again.
     table.put(&row("a", 2_000), 1_000).await.unwrap();
-    reconcile(&replica, &redis_log).await;
-    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    assert_eq!(rows_read(&replica, &redis_log).await, Some(1));
 }
 
 #[tokio::test]
@@ -151,11 +134,9 @@ async fn rows_are_missed_also_where_their_version_went_before_them() {
     let (table, replica, redis_log) = table(&redis).await;
     redis.execute("DEL {test}:state");
     table.sweep(1_000).await.unwrap();
-    reconcile(&replica, &redis_log).await;
-    assert!(matches!(change(&replica).await, Some(TableChange::All(rows)) if rows.len() == 1));
+    assert_eq!(rows_read(&replica, &redis_log).await, Some(1));
     redis.execute("DEL {test}:state:people");
-    reconcile(&replica, &redis_log).await;
-    assert_eq!(change(&replica).await, Some(TableChange::All(Vec::new())));
+    assert_eq!(rows_read(&replica, &redis_log).await, Some(0));
 }
 
 #[tokio::test]

@@ -66,6 +66,25 @@ pub(super) async fn append(node: &Replicator, text: &str, tag: u32) {
     node.redis_log.append(&[publish([event])], witness).await.unwrap();
 }
 
+pub(super) async fn reconcile_all(nodes: impl IntoIterator<Item = &Replicator>) {
+    for node in nodes {
+        node.reconcile().await.unwrap();
+    }
+}
+
+/// Nodes of which each has seen the events up to the one that it appended.
+async fn nodes_with_events(count: usize) -> (RedisServer, Vec<Replicator>) {
+    let (redis, mut nodes) = (RedisServer::start(), Vec::new());
+    for _ in 0..count {
+        nodes.push(node(&redis).await);
+    }
+    for (tag, one) in (1..).zip(&nodes) {
+        append(one, "text", tag).await;
+        one.reconcile().await.unwrap();
+    }
+    (redis, nodes)
+}
+
 pub(super) async fn losses(node: &Replicator) -> Vec<LostChannels> {
     node.redis_log.head().await.unwrap().epochs.into_iter().map(|it| it.row.lost).collect()
 }
@@ -76,16 +95,9 @@ fn news() -> LostChannels {
 
 #[tokio::test]
 async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
-    let redis = RedisServer::start();
-    let nodes = [node(&redis).await, node(&redis).await, node(&redis).await];
-    for (tag, one) in (1..).zip(&nodes) {
-        append(one, "text", tag).await;
-        one.reconcile().await.unwrap();
-    }
+    let (redis, nodes) = nodes_with_events(3).await;
     redis.execute("FLUSHALL");
-    for one in &nodes {
-        one.reconcile().await.unwrap();
-    }
+    reconcile_all(&nodes).await;
     assert_eq!(losses(&nodes[0]).await, [LostChannels::All]);
     // Later events are no part of the loss.
     append(&nodes[0], "new", 9).await;
@@ -98,33 +110,19 @@ async fn loss_of_everything_is_told_once_however_far_the_nodes_were() {
 
 #[tokio::test]
 async fn channels_of_a_loss_are_named_by_the_first_who_knows() {
-    let redis = RedisServer::start();
-    let nodes = [node(&redis).await, node(&redis).await];
-    for (tag, one) in (1..).zip(&nodes) {
-        append(one, "text", tag).await;
-        one.reconcile().await.unwrap();
-    }
+    let (redis, nodes) = nodes_with_events(2).await;
     // Redis is now like a replica that never had the events.
     redis.execute("DEL {test}:log");
     redis.execute("HSET {test}:meta head 0 tag 00000000");
-    for one in &nodes {
-        one.reconcile().await.unwrap();
-    }
+    reconcile_all(&nodes).await;
     assert_eq!(losses(&nodes[0]).await, [LostChannels::None, news()]);
 }
 
 #[tokio::test]
 async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_has() {
-    let redis = RedisServer::start();
-    let nodes = [node(&redis).await, node(&redis).await];
-    for (tag, one) in (1..).zip(&nodes) {
-        append(one, "flushed", tag).await;
-        one.reconcile().await.unwrap();
-    }
+    let (redis, nodes) = nodes_with_events(2).await;
     redis.execute("FLUSHALL");
-    for one in &nodes {
-        one.reconcile().await.unwrap();
-    }
+    reconcile_all(&nodes).await;
     append(&nodes[0], "kept", 3).await;
     redis.execute("SAVE");
     // The primary gets an epoch that its disconnected replica never gets.
@@ -133,9 +131,7 @@ async fn old_loss_of_everything_hides_no_loss_of_an_epoch_that_redis_no_longer_h
         one.reconcile().await.unwrap();
         append(one, "acknowledged", tag).await;
     }
-    for one in &nodes {
-        one.reconcile().await.unwrap();
-    }
+    reconcile_all(&nodes).await;
     let lost = nodes[0].sync_state.seen();
     // Redis is now like the promoted replica.
     redis.execute("DEBUG RELOAD NOSAVE");
@@ -162,8 +158,8 @@ async fn loss_of_everything_in_a_later_epoch_hides_no_loss_of_an_earlier_one() {
     // Another primary took over, and a node there reported its own loss.
     let head = one.redis_log.head().await.unwrap();
     let new = |lost, epoch| NewEpoch { lost, replid: head.replid.clone(), ..new_epoch(Epoch(epoch)) };
-    one.redis_log.begin_epoch(first, new(LostChannels::None, 71)).await.unwrap();
-    one.redis_log.report_loss(Epoch(71), (Epoch(70), 1), new(LostChannels::All, 72)).await.unwrap();
+    one.redis_log.begin(HeadOf(first), new(LostChannels::None, 71), None).await.unwrap();
+    one.redis_log.begin(HeadOf(Epoch(71)), new(LostChannels::All, 72), Some((Epoch(70), 1))).await.unwrap();
     // The old primary, which this node still reached, acknowledged another event.
     one.sync_state.observe(LastSeen { epoch: first, offset: 2, tag: Tag(9) });
     one.reconcile().await.unwrap();
@@ -179,7 +175,10 @@ async fn late_answer_of_another_past_costs_nothing_that_is_there_and_names_what_
     let first = one.redis_log.head().await.unwrap().newest().unwrap().row.epoch();
     append(&one, "kept", 1).await;
     let head = one.redis_log.head().await.unwrap();
-    one.redis_log.begin_epoch(first, NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }).await.unwrap();
+    one.redis_log
+        .begin(HeadOf(first), NewEpoch { replid: head.replid, ..new_epoch(EPOCH) }, None)
+        .await
+        .unwrap();
     append(&one, "kept, too", 2).await;
     append(&one, "and this", 3).await;
     one.reconcile().await.unwrap();

@@ -5,8 +5,7 @@ const BLOCK: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_tail_waits_for_what_comes_next() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
+    let (_redis, redis_log) = log_with(&[]).await;
     let mut reader = redis_log.stream_reader();
     assert!(reader.next(0, Duration::from_millis(1)).await.unwrap().is_empty());
     let (stored, ()) = tokio::join!(reader.next(0, BLOCK), fill(&redis_log, &["a"]));
@@ -18,8 +17,7 @@ async fn a_tail_waits_for_what_comes_next() {
 
 #[tokio::test]
 async fn a_tail_asks_for_as_much_as_fits() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
+    let (_redis, redis_log) = log_with(&[]).await;
     let small: Vec<_> = (0..1000).map(|number| event("a", number + 1)).collect();
     let large = "x".repeat(256 << 10);
     let large: Vec<_> = (0..40).map(|number| event(&large, 2000 + number)).collect();
@@ -39,9 +37,7 @@ async fn a_tail_asks_for_as_much_as_fits() {
 
 #[tokio::test]
 async fn a_tail_that_lost_its_connection_says_so_and_goes_on() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    fill(&redis_log, &["a"]).await;
+    let (redis, redis_log) = log_with(&["a"]).await;
     let mut reader = redis_log.stream_reader();
     assert_eq!(texts(&reader.next(0, BLOCK).await.unwrap()), ["a"]);
     assert!(reader.is_connected());
@@ -66,9 +62,7 @@ async fn a_tail_of_a_server_that_hangs_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn an_entry_that_no_hub_wrote_is_an_error_that_names_it() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    fill(&redis_log, &["a"]).await;
+    let (redis, redis_log) = log_with(&["a"]).await;
     redis.execute("XADD {test}:log 2-0 d text");
     for fault in [
         redis_log.range(1, 10).await.unwrap_err(),
@@ -101,7 +95,7 @@ async fn what_is_too_old_is_trimmed_but_never_the_newest() {
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(31), 0));
     let trimmed = redis_log.trim(Some(SECOND), 1 << 30).await.unwrap();
     assert_eq!((trimmed.oldest, trimmed.dropped), (Some(50), 19));
-    redis_log.append(&[publish([event("b", 51)])], seen(50, 50)).await.unwrap();
+    append_one(&redis_log, event("b", 51), seen(50, 50)).await.unwrap();
 }
 
 #[tokio::test]
@@ -109,8 +103,8 @@ async fn time_is_told_where_an_acl_forbids_the_command() {
     let redis = RedisServer::start();
     redis.execute("ACL SETUSER ann on >word ~* &* +@all -time");
     let url = format!("redis://ann:word@127.0.0.1:{}", redis.port());
-    let redis_log = RedisLog::new(&RedisLogOptions { url: RedisUrl::new(url), ..options(&redis) }).unwrap();
-    redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    let redis_log = redis_log_at(&redis, &url);
+    redis_log.begin(Nothing, new_epoch(EPOCH), None).await.unwrap();
     let told = redis_log.head().await.unwrap().now.unwrap();
     let now = begun_or_there(&redis).await.head().await.unwrap().now.unwrap();
     assert!(now.abs_diff(told) < 60_000, "{told} {now}");

@@ -1,7 +1,9 @@
 //! Connections over which a large answer does not arrive.
-use tidings_log::testing::TestWorld;
 
-use super::{super::shared_table::SharedTable, losses::replicator, relay::Relay, *};
+use tidings_log::testing::TestWorld;
+use tidings_testkit::TcpProxy;
+
+use super::{super::shared_table::SharedTable, losses::replicator, *};
 
 /// Bytes of one connection: less than five events.
 const CONNECTION_BYTES: u64 = 1 << 20;
@@ -26,16 +28,19 @@ async fn large_log(redis: &RedisServer) -> RedisLog {
     redis_log
 }
 
-fn link_through(relay: &Relay, redis: &RedisServer) -> RedisLog {
-    RedisLog::new(&RedisLogOptions { url: RedisUrl::new(relay.url()), ..options(redis) }).unwrap()
+/// A proxy that closes each connection after a part of the log, and a client behind it.
+fn slow_link(redis: &RedisServer) -> (TcpProxy, RedisLog) {
+    let proxy = TcpProxy::start_limited(redis.address(), CONNECTION_BYTES);
+    let redis_log = redis_log_at(redis, &proxy.redis_url());
+    (proxy, redis_log)
 }
 
 #[tokio::test]
 async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
     let redis = RedisServer::start();
     large_log(&redis).await;
-    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
-    let node = replicator(link_through(&relay, &redis), TestWorld::new(1));
+    let (_proxy, redis_log) = slow_link(&redis);
+    let node = replicator(redis_log, TestWorld::new(1));
     let mut attempts = 0;
     while node.reconcile().await.is_err() {
         attempts += 1;
@@ -49,8 +54,7 @@ async fn node_reads_a_log_of_which_no_connection_brings_a_large_part() {
 async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
     let redis = RedisServer::start();
     large_log(&redis).await;
-    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
-    let redis_log = link_through(&relay, &redis);
+    let (_proxy, redis_log) = slow_link(&redis);
     let (mut after, mut attempts) = (0, 0);
     let mut reader = redis_log.stream_reader();
     while after < u64::from(EVENTS) {
@@ -79,7 +83,7 @@ async fn table_of_which_no_connection_brings_all_is_read() {
     let rows: Vec<ConditionalPut> = (0..ROWS).map(row).collect();
     let direct = table(redis_log(&redis));
     direct.put_if(&rows, 1).await.unwrap();
-    let relay = Relay::start(&redis, CONNECTION_BYTES).await;
-    let (version, read) = table(link_through(&relay, &redis)).all().await.unwrap();
+    let (_proxy, redis_log) = slow_link(&redis);
+    let (version, read) = table(redis_log).all().await.unwrap();
     assert_eq!((version, read.len()), (direct.all().await.unwrap().0, ROWS));
 }

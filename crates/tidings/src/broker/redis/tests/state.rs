@@ -22,9 +22,8 @@ async fn a_value_ends_with_its_time() {
 
 #[tokio::test]
 async fn a_node_message_arrives_on_the_live_channel() {
-    let redis = RedisServer::start();
-    let redis_log = begun(&redis).await;
-    let mut pubsub = redis_log.pubsub(PubsubTarget::Name(redis_log.live_channel().into()), 1000);
+    let (_redis, redis_log) = log_with(&[]).await;
+    let mut pubsub = redis_log.pubsub(PubsubTarget::Name(redis_log.keys.live.clone().into()), 1000);
     while pubsub.next().await != PubsubEvent::Ready {}
     redis_log.send_node_message(&node_messages::NodeMessage::Marker(7)).await.unwrap();
     let (channel, payload) = ("{test}:live".into(), "mark 0000000000000007".into());

@@ -40,6 +40,14 @@ impl Node {
         Self { redis_log, pubsub, replica: TableReplica::new(table(redis), Arc::new(SyncState::new())) }
     }
 
+    /// A node that has read the table.
+    async fn start_read(redis: &RedisServer) -> Self {
+        let node = Self::start(redis).await;
+        node.reconcile().await;
+        all(node.change().await);
+        node
+    }
+
     async fn reconcile(&self) {
         self.replica.found(&self.redis_log.head().await.unwrap().versions);
     }
@@ -61,7 +69,7 @@ impl Node {
 
 pub(super) async fn begun_or_there(redis: &RedisServer) -> RedisLog {
     let redis_log = redis_log(redis);
-    let _ = redis_log.begin(new_epoch(EPOCH)).await.unwrap();
+    let _ = redis_log.begin(Nothing, new_epoch(EPOCH), None).await.unwrap();
     redis_log
 }
 
@@ -168,9 +176,7 @@ async fn replica_gets_each_change_and_reads_no_row_twice() {
 #[tokio::test]
 async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     let redis = RedisServer::start();
-    let mut node = Node::start(&redis).await;
-    node.reconcile().await;
-    all(node.change().await);
+    let mut node = Node::start_read(&redis).await;
     let table = table(&redis);
     let mut asked = node.replica.sync_state.reconcile_requests();
     asked.mark_unchanged();
@@ -197,9 +203,7 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
 #[tokio::test]
 async fn a_view_that_is_told_too_much_at_once_reads_all() {
     let redis = RedisServer::start();
-    let mut node = Node::start(&redis).await;
-    node.reconcile().await;
-    all(node.change().await);
+    let mut node = Node::start_read(&redis).await;
     let table = table(&redis);
     for number in 0..=1000 {
         table.put(&put(&number.to_string(), "1", RowVersion::default()), NOW).await.unwrap();
@@ -213,9 +217,7 @@ async fn a_view_that_is_told_too_much_at_once_reads_all() {
 #[tokio::test]
 async fn a_view_that_is_not_to_be_trusted_reads_all_though_nothing_has_changed() {
     let redis = RedisServer::start();
-    let node = Node::start(&redis).await;
-    node.reconcile().await;
-    all(node.change().await);
+    let node = Node::start_read(&redis).await;
     node.replica.mark_stale();
     assert_eq!(node.change().await, None);
     node.reconcile().await;

@@ -1,18 +1,11 @@
+use tidings_log::testing::new_entry;
+
 use super::*;
 
 const SETTINGS: u64 = 7;
 
-fn new_entry(text: &str) -> Option<NewEntry> {
-    Some(NewEntry {
-        channels: Box::new([]),
-        event: None,
-        data: text.into(),
-        priority: tidings_protocol::Priority::Normal,
-        key: None,
-        published_at: 0,
-        expires_at: None,
-        idempotency: None,
-    })
+fn entry(text: &str) -> Option<NewEntry> {
+    Some(new_entry("a", text))
 }
 
 /// A line that heard the mark 1.
@@ -24,7 +17,7 @@ fn buffer() -> CaptureBuffer {
 }
 
 fn push(buffer: &CaptureBuffer, texts: &[&str]) {
-    texts.iter().for_each(|text| assert_eq!(buffer.push(new_entry(text)), 0));
+    texts.iter().for_each(|text| assert_eq!(buffer.push(entry(text)), 0));
 }
 
 fn place(mark: u64, count: u64) -> Option<CapturePosition> {
@@ -155,7 +148,7 @@ fn a_call_has_its_bounds() {
 fn too_much_costs_the_oldest() {
     let buffer = buffer();
     let text = "x".repeat(BYTES_MAX / 4);
-    let lost: usize = (0..5).map(|_| buffer.push(new_entry(&text))).sum();
+    let lost: usize = (0..5).map(|_| buffer.push(entry(&text))).sum();
     assert_eq!(lost, 2);
     assert_eq!(buffer.next(100, usize::MAX, 0).unwrap().1, place(1, 5).unwrap());
 }
