@@ -41,24 +41,22 @@ impl FigureTable {
 
     /// Compares a figure with its upper bound, if it was measured.
     pub(crate) fn at_most(&mut self, name: &'static str, bound: f64, measured: Option<f64>) {
-        self.target(name, format!("≤ {bound}"), measured, |figure| figure <= bound);
+        self.targets.extend(measured.map(|measured| TargetResult {
+            name,
+            target: format!("≤ {bound}"),
+            measured,
+            is_met: measured <= bound,
+        }));
     }
 
     /// Compares a figure with its lower bound, if it was measured.
     pub(crate) fn at_least(&mut self, name: &'static str, bound: f64, measured: Option<f64>) {
-        self.target(name, format!("≥ {bound}"), measured, |figure| figure >= bound);
-    }
-
-    fn target(
-        &mut self,
-        name: &'static str,
-        target: String,
-        measured: Option<f64>,
-        is_met: impl Fn(f64) -> bool,
-    ) {
-        if let Some(measured) = measured {
-            self.targets.push(TargetResult { name, target, measured, is_met: is_met(measured) });
-        }
+        self.targets.extend(measured.map(|measured| TargetResult {
+            name,
+            target: format!("≥ {bound}"),
+            measured,
+            is_met: measured >= bound,
+        }));
     }
 
     pub(crate) fn print(&self, load_before: &str, is_markdown: bool) -> BenchResult<()> {

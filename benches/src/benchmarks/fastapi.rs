@@ -100,15 +100,16 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
         for (name, stack) in STACKS {
             let mut row = vec![name.to_owned(), fault_name.to_owned()];
             match StackRun::begin(context, stack).and_then(|run| run.take(fault, time)) {
-                Ok(figures) => {
-                    eprintln!("  {name}, {fault_name}: {figures:?}");
+                Ok(StackFigures { cells, is_complete }) => {
+                    let text = format!("{name}, {fault_name}: {}", cells.join(", "));
+                    eprintln!("  {text}");
                     // A key makes a publish certain. `PUBLISH` promises no delivery while no node is subscribed.
                     let is_sure = stack == ServerStack::Keyed
                         || stack == ServerStack::Captured && fault != InjectedFault::All;
-                    if is_sure && figures.lost + figures.away + figures.doubled + figures.gaps > 0 {
-                        table.errors.push(format!("{name}, {fault_name}: {figures:?}"));
+                    if is_sure && !is_complete {
+                        table.errors.push(text);
                     }
-                    row.extend(figures.cells());
+                    row.extend(cells);
                 }
                 Err(error) if stack != ServerStack::FastApi => return Err(error),
                 Err(error) => {
@@ -130,38 +131,11 @@ fn python() -> BenchResult<PathBuf> {
     if python.exists() { Ok(python) } else { Err("its Python is not installed".into()) }
 }
 
-/// Figures of one run.
-#[derive(Debug)]
+/// Result of one run.
 struct StackFigures {
-    expected: u64,
-    lost: u64,
-    away: u64,
-    doubled: u64,
-    gaps: u64,
-    /// p50 and p99, in ms.
-    latencies: [f64; 2],
-    cpu_per_delivery: f64,
-    memory_mib: f64,
-}
-
-impl StackFigures {
-    fn cells(&self) -> [String; 9] {
-        let share = |lost: u64| match lost {
-            0 => "0".to_owned(),
-            lost => format!("{} ({:.1}%)", count(lost as f64), lost as f64 / self.expected as f64 * 100.0),
-        };
-        [
-            count(self.expected as f64),
-            share(self.lost),
-            share(self.away),
-            self.doubled.to_string(),
-            self.gaps.to_string(),
-            figure_text(self.latencies[0]),
-            figure_text(self.latencies[1]),
-            figure_text(self.cpu_per_delivery),
-            figure_text(self.memory_mib),
-        ]
-    }
+    cells: [String; 9],
+    /// Whether no event was lost, missed or doubled, and no gap received.
+    is_complete: bool,
 }
 
 /// One publisher that retries its requests in order.
@@ -263,17 +237,26 @@ impl StackRun {
         self.settle()?;
         let memory_kib = self.servers.iter().map(BenchServer::pss_kib).sum::<BenchResult<u64>>()?;
         let expected: u64 = (0..CHANNELS).map(|channel| self.clients.sequences.published(channel)).sum();
+        let expected = expected * u64::from(SUBSCRIBERS_EACH);
         let counts = &self.clients.counts;
-        Ok(StackFigures {
-            expected: expected * u64::from(SUBSCRIBERS_EACH),
-            lost: counts.lost + counts.told,
-            away: counts.away,
-            doubled: counts.repeated + counts.reordered,
-            gaps: counts.gaps,
-            latencies: [0.5, 0.99].map(|at| self.clients.latency.value_at_quantile(at) as f64 / 1e3),
-            cpu_per_delivery: micros(self.cpu()? - cpu_before) / counts.received.max(1) as f64,
-            memory_mib: memory_kib as f64 / 1024.0,
-        })
+        let (lost, doubled) = (counts.lost + counts.told, counts.repeated + counts.reordered);
+        let share = |lost: u64| match lost {
+            0 => "0".to_owned(),
+            lost => format!("{} ({:.1}%)", count(lost as f64), lost as f64 / expected as f64 * 100.0),
+        };
+        let quantile = |at| figure_text(self.clients.latency.value_at_quantile(at) as f64 / 1e3);
+        let cells = [
+            count(expected as f64),
+            share(lost),
+            share(counts.away),
+            doubled.to_string(),
+            counts.gaps.to_string(),
+            quantile(0.5),
+            quantile(0.99),
+            figure_text(micros(self.cpu()? - cpu_before) / counts.received.max(1) as f64),
+            figure_text(memory_kib as f64 / 1024.0),
+        ];
+        Ok(StackFigures { cells, is_complete: lost + counts.away + doubled + counts.gaps == 0 })
     }
 
     fn cpu(&self) -> BenchResult<Duration> {

@@ -74,24 +74,26 @@ impl EpollServer {
         }
         let mut read = std::mem::take(&mut client.read);
         while let Some(request) = take(&mut read) {
-            self.answer(number, &request);
+            self.answer(number, request);
         }
         if let Some(client) = self.clients.get_mut(&number) {
             client.read = read;
         }
     }
 
-    fn answer(&mut self, number: usize, request: &EpollRequest) {
-        if request.events.is_empty() {
-            for channel in &request.channels {
-                self.channels.entry(channel.clone()).or_default().push(number);
+    fn answer(&mut self, number: usize, request: EpollRequest) {
+        match request {
+            EpollRequest::Subscribe(channels) => {
+                for channel in channels {
+                    self.channels.entry(channel).or_default().push(number);
+                }
+                self.write(number, STREAM);
             }
-            return self.write(number, STREAM);
+            EpollRequest::Publish(events) => {
+                events.iter().for_each(|(channel, data)| self.send(channel, data));
+                self.write(number, PUBLISHED);
+            }
         }
-        for (channel, data) in &request.events {
-            self.send(channel, data);
-        }
-        self.write(number, PUBLISHED);
     }
 
     fn send(&mut self, channel: &str, data: &[u8]) {
@@ -117,11 +119,11 @@ impl EpollServer {
     }
 }
 
-struct EpollRequest {
+enum EpollRequest {
     /// Channels to subscribe to.
-    channels: Vec<String>,
-    /// Events to publish, with their channels; empty for a subscription.
-    events: Vec<(String, Vec<u8>)>,
+    Subscribe(Vec<String>),
+    /// Events with their channels.
+    Publish(Vec<(String, Vec<u8>)>),
 }
 
 /// Removes one complete request from the front.
@@ -137,17 +139,15 @@ fn take(read: &mut Vec<u8>) -> Option<EpollRequest> {
         return None;
     }
     let body = &read[end..end + length];
-    let (last, query) = path.rsplit('/').next()?.split_once('?').unwrap_or((path.rsplit('/').next()?, ""));
-    let request = match (method, last) {
-        ("POST", "publish") => EpollRequest { channels: Vec::new(), events: batch(body) },
-        ("POST", channel) => {
-            EpollRequest { channels: Vec::new(), events: vec![(channel.to_owned(), body.to_vec())] }
-        }
-        (_, "events") => {
+    let last = path.rsplit('/').next()?;
+    let request = match (method, last.split_once('?')) {
+        ("POST", _) if last == "publish" => EpollRequest::Publish(batch(body)),
+        ("POST", _) => EpollRequest::Publish(vec![(last.to_owned(), body.to_vec())]),
+        (_, Some((_, query))) => {
             let channels = query.split('&').filter_map(|pair| pair.strip_prefix("channel="));
-            EpollRequest { channels: channels.map(str::to_owned).collect(), events: Vec::new() }
+            EpollRequest::Subscribe(channels.map(str::to_owned).collect())
         }
-        (_, channel) => EpollRequest { channels: vec![channel.to_owned()], events: Vec::new() },
+        (_, None) => EpollRequest::Subscribe(vec![last.to_owned()]),
     };
     read.drain(..end + length);
     Some(request)

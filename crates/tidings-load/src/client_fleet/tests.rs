@@ -84,19 +84,20 @@ fn stream_that_ends_is_resumed_after_its_last_id() {
 
 #[test]
 fn refusal_brings_its_status_and_body() {
-    for response in [
-        "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
-        "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
-        "HTTP/1.0 403 Forbidden\r\n\r\nno",
+    for (expected, text, response) in [
+        (403, "no", "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"),
+        (403, "no", "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"),
+        (403, "no", "HTTP/1.0 403 Forbidden\r\n\r\nno"),
+        // A page in place of a stream.
+        (200, "hi", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"),
     ] {
         let (mut fleet, address, _served) = fleet(vec![response.to_owned(), String::new()]);
         fleet.open(address, 0, ReadPace::Eager, &request(""));
         let refused = notice(&mut fleet);
-        let FleetEvent::Refused { failure: RequestFailure::Status { status: 403, body }, .. } = &refused
-        else {
+        let FleetEvent::Refused { failure: RequestFailure::Status { status, body }, .. } = &refused else {
             panic!("{refused:?}");
         };
-        assert_eq!(body, b"no", "{response}");
+        assert_eq!((*status, &body[..]), (expected, text.as_bytes()), "{response}");
     }
 }
 
@@ -109,18 +110,6 @@ fn stream_is_found_behind_the_answers_to_earlier_requests() {
     let at = fleet.open_pipelined(1, address, 0, ReadPace::Eager, &requests);
     assert!(matches!(notice(&mut fleet), FleetEvent::Closed { failure: None, .. }));
     assert_eq!((served.join().unwrap().len(), fleet.streams()[at].received), (2, 1));
-}
-
-#[test]
-fn html_page_is_refused_as_a_stream() {
-    let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi";
-    let (mut fleet, address, _served) = fleet(vec![page.to_owned()]);
-    fleet.open(address, 0, ReadPace::Eager, &request(""));
-    let refused = notice(&mut fleet);
-    assert!(
-        matches!(refused, FleetEvent::Refused { failure: RequestFailure::Status { status: 200, .. }, .. }),
-        "{refused:?}"
-    );
 }
 
 #[test]

@@ -33,41 +33,33 @@ fn receive(sequences: &mut SequenceTracker, numbers: &[i64]) -> DeliveryCounts {
 }
 
 #[test]
-fn events_in_order_are_clean() {
-    let counts = receive(&mut sequences(3), &[0, 1, 2]);
-    assert_eq!(counts, DeliveryCounts { received: 3, ..DeliveryCounts::default() });
-}
-
-#[test]
-fn hole_and_missing_end_are_losses() {
-    let counts = receive(&mut sequences(6), &[0, 3, 4]);
-    assert_eq!(counts, DeliveryCounts { received: 3, lost: 3, ..DeliveryCounts::default() });
-}
-
-#[test]
-fn late_event_is_out_of_order_and_a_second_one_repeated() {
-    let counts = receive(&mut sequences(6), &[0, 4, 5, 2, 2, 5, 1, 3]);
-    assert_eq!(
-        counts,
-        DeliveryCounts { received: 6, reordered: 3, repeated: 2, ..DeliveryCounts::default() }
-    );
-}
-
-#[test]
-fn events_within_a_gap_are_no_silent_loss_and_a_later_hole_is() {
-    let counts = receive(&mut sequences(8), &[0, -1, 3, 5, 6, 7]);
-    assert_eq!(
-        counts,
-        DeliveryCounts { received: 5, told: 2, lost: 1, gaps: 1, ..DeliveryCounts::default() }
-    );
-    let counts = receive(&mut sequences(4), &[0, -1]);
-    assert_eq!(counts, DeliveryCounts { received: 1, told: 3, gaps: 1, ..DeliveryCounts::default() });
-}
-
-#[test]
-fn events_that_pass_a_stream_without_an_id_count_as_away() {
-    let counts = receive(&mut sequences(6), &[0, -2, 4]);
-    assert_eq!(counts, DeliveryCounts { received: 2, away: 3, lost: 1, ..DeliveryCounts::default() });
+fn losses_repeats_and_reordered_events_are_told_apart() {
+    let none = DeliveryCounts::default();
+    for (name, published, numbers, expected) in [
+        ("in order", 3, &[0, 1, 2][..], DeliveryCounts { received: 3, ..none }),
+        ("a hole and a missing end", 6, &[0, 3, 4], DeliveryCounts { received: 3, lost: 3, ..none }),
+        (
+            "late events, and a second time",
+            6,
+            &[0, 4, 5, 2, 2, 5, 1, 3],
+            DeliveryCounts { received: 6, reordered: 3, repeated: 2, ..none },
+        ),
+        (
+            "a gap, and a later hole",
+            8,
+            &[0, -1, 3, 5, 6, 7],
+            DeliveryCounts { received: 5, told: 2, lost: 1, gaps: 1, ..none },
+        ),
+        ("a gap at the end", 4, &[0, -1], DeliveryCounts { received: 1, told: 3, gaps: 1, ..none }),
+        (
+            "events that pass a stream without an id",
+            6,
+            &[0, -2, 4],
+            DeliveryCounts { received: 2, away: 3, lost: 1, ..none },
+        ),
+    ] {
+        assert_eq!(receive(&mut sequences(published), numbers), expected, "{name}");
+    }
 }
 
 #[test]
@@ -80,18 +72,10 @@ fn events_with_an_unknown_outcome_are_not_missed() {
         }
     }
     assert_eq!(sequences.published(0), 3);
-    assert_eq!(
-        receive(&mut sequences, &[0, 3, 4]),
-        DeliveryCounts { received: 3, ..DeliveryCounts::default() }
-    );
-    assert_eq!(
-        receive(&mut sequences, &[0, 1, 3]),
-        DeliveryCounts { received: 3, lost: 1, ..DeliveryCounts::default() }
-    );
-    assert_eq!(
-        receive(&mut sequences, &[0, 4]),
-        DeliveryCounts { received: 2, lost: 1, ..DeliveryCounts::default() }
-    );
+    for (numbers, received, lost) in [(&[0, 3, 4][..], 3, 0), (&[0, 1, 3], 3, 1), (&[0, 4], 2, 1)] {
+        let expected = DeliveryCounts { received, lost, ..DeliveryCounts::default() };
+        assert_eq!(receive(&mut sequences, numbers), expected, "{numbers:?}");
+    }
 }
 
 #[test]
