@@ -1,7 +1,6 @@
 //! A server under load: its processes on the first core, with their CPU time and memory.
 
 mod commands;
-mod others;
 mod redis;
 
 use std::{
@@ -16,27 +15,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tidings_load::ProcessTree;
-use tidings_testkit::{ChildProcess, HubCommand};
+use tidings_testkit::ChildProcess;
 
 use self::commands::{ServerCommands, free_address};
 pub(crate) use self::redis::PinnedRedis;
-use crate::{
-    context::{BenchContext, beside},
-    requests::request,
-    result::BenchResult,
-    server_kind::ServerKind,
-};
+use crate::{context::BenchContext, requests::request, result::BenchResult, server_kind::ServerKind};
 
 /// Longest time to readiness.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-
-/// Settings of the hub: limits and keep-alives out of the way of the load.
-const HUB_SETTINGS: [(&str, &str); 4] = [
-    ("TIDINGS_STREAM_KEEP_ALIVE", "1h"),
-    ("TIDINGS_SHUTDOWN_WINDOW", "1ms"),
-    ("TIDINGS_LIMITS_CONNECTIONS", "19000"),
-    ("RUST_LOG", "error"),
-];
 
 /// A running server. Dropping it kills all its processes.
 #[derive(Debug)]
@@ -52,7 +38,7 @@ pub(crate) struct BenchServer {
     pub(crate) ready_after: Duration,
     data: PathBuf,
     /// Whether the data is removed with the server.
-    pub(crate) is_temporary: bool,
+    is_temporary: bool,
 }
 
 impl BenchServer {
@@ -62,14 +48,12 @@ impl BenchServer {
         kind: ServerKind,
         settings: &[(&str, &str)],
     ) -> BenchResult<Self> {
-        let mut server = Self::start_at(context, kind, context.next_directory(), settings)?;
-        server.is_temporary = true;
-        Ok(server)
+        Self::start_at(context, kind, context.next_directory(), true, settings)
     }
 
     /// Starts a hub on disk with the data of `name`, which stays.
     pub(crate) fn start_with_data(context: &BenchContext, name: &str) -> BenchResult<Self> {
-        Self::start_at(context, ServerKind::Interval, context.directory.join(name), &[])
+        Self::start_at(context, ServerKind::Interval, context.directory.join(name), false, &[])
     }
 
     /// Starts a server, and waits until it is ready.
@@ -77,61 +61,48 @@ impl BenchServer {
         context: &BenchContext,
         kind: ServerKind,
         data: PathBuf,
+        is_temporary: bool,
         settings: &[(&str, &str)],
     ) -> BenchResult<Self> {
         let address = free_address();
-        let baseline = |program: &str| -> BenchResult<ServerCommands> {
-            let mut command = Command::new(beside(program)?);
-            command.arg(address.to_string());
-            Ok(ServerCommands::of_one(command, address))
-        };
-        let commands = match kind {
-            ServerKind::AxumBaseline => baseline("axum_baseline")?,
-            ServerKind::EpollBaseline => baseline("epoll_baseline")?,
-            ServerKind::Nchan => ServerCommands::of_one(others::nchan(&data, address)?, address),
-            ServerKind::Pushpin => others::pushpin(&data, address)?,
-            ServerKind::Memory | ServerKind::Before | ServerKind::Interval | ServerKind::Fsync => {
-                let before = context.arguments.before.as_ref().filter(|_| kind == ServerKind::Before);
-                let hub = HubCommand::new(before.unwrap_or(&context.hub))
-                    .listen(&address.to_string())
-                    .data_dir(&data)
-                    .variables([("TIDINGS_LOG_DURABILITY", kind.durability().unwrap_or("memory"))])
-                    .variables(HUB_SETTINGS)
-                    .variables(settings.iter().copied());
-                let hub = ServerCommands::of_one(hub.into_command(), address);
-                ServerCommands { ready_path: Some("/readyz"), ..hub }
-            }
-        };
-        Self::start_commands(&commands, address, data)
+        let commands = ServerCommands::of(context, kind, &data, address, settings)?;
+        Self::start_commands(&commands, address, data, is_temporary)
     }
 
     /// Starts a command with a free address, and waits until it listens there.
     pub(crate) fn start_command(command: impl FnOnce(SocketAddr) -> Command) -> BenchResult<Self> {
         let address = free_address();
         let commands = ServerCommands::of_one(command(address), address);
-        Self::start_commands(&commands, address, PathBuf::new())
+        Self::start_commands(&commands, address, PathBuf::new(), false)
     }
 
-    fn start_commands(server: &ServerCommands, address: SocketAddr, data: PathBuf) -> BenchResult<Self> {
-        let began = Instant::now();
-        let mut children: Vec<ChildProcess> = server.commands.iter().map(spawn_pinned).collect();
+    fn start_commands(
+        server: &ServerCommands,
+        address: SocketAddr,
+        data: PathBuf,
+        is_temporary: bool,
+    ) -> BenchResult<Self> {
+        let ServerCommands { commands, pushpin, listens_at, ready_path } = server;
+        let (began, pushpin, ready_after) = (Instant::now(), *pushpin, Duration::ZERO);
+        let children: Vec<ChildProcess> = commands.iter().map(spawn_pinned).collect();
         let trees = children.iter().map(|child| ProcessTree(child.id())).collect();
+        let mut server = Self { children, trees, address, pushpin, ready_after, data, is_temporary };
         let is_ready = || {
             // The parts of Pushpin find each other after each of them listens.
-            server.listens_at.iter().all(|address| TcpStream::connect(address).is_ok())
-                && server.ready_path.is_none_or(|path| answers(address, path))
+            listens_at.iter().all(|address| TcpStream::connect(address).is_ok())
+                && ready_path.is_none_or(|path| answers(address, path))
         };
         while !is_ready() {
-            if !children[0].is_running() {
-                return Err(format!("server ended at its start: {}", children[0].wait()).into());
+            if !server.children[0].is_running() {
+                return Err(format!("server ended at its start: {}", server.children[0].wait()).into());
             }
             if began.elapsed() > READY_WITHIN {
                 return Err(format!("server was not ready within {READY_WITHIN:?}").into());
             }
             thread::sleep(Duration::from_millis(2));
         }
-        let (ready_after, pushpin) = (began.elapsed(), server.pushpin);
-        Ok(Self { children, trees, address, pushpin, ready_after, data, is_temporary: false })
+        server.ready_after = began.elapsed();
+        Ok(server)
     }
 
     pub(crate) fn cpu(&self) -> BenchResult<Duration> {
