@@ -34,51 +34,28 @@ pub(crate) struct Case<T> {
 
 /// Samples of all cases. The last case is the reference of the ratios.
 #[derive(Debug)]
-pub(crate) struct Comparison {
-    runs: Vec<CaseRun>,
+pub(crate) struct Comparison<T> {
+    runs: Vec<CaseRun<T>>,
 }
 
 #[derive(Debug)]
-struct CaseRun {
-    names: Vec<String>,
-    server: ServerKind,
+struct CaseRun<T> {
+    case: Case<T>,
     /// Samples of each round, or the reason for their absence.
     samples: Result<Vec<Sample>, String>,
 }
 
-impl Comparison {
-    /// Measures the cases in turn. A foreign server that fails is not measured again.
-    pub(crate) fn measure<T>(
-        rounds: usize,
-        cases: impl IntoIterator<Item = Case<T>>,
-        mut turn: impl FnMut(&T) -> BenchResult<Sample>,
-    ) -> BenchResult<Self> {
-        let (mut runs, mut setups) = (Vec::new(), Vec::new());
-        for Case { names, server, setup } in cases {
-            let samples = server.missing().map_or(Ok(Vec::new()), |reason| Err(reason.to_owned()));
-            runs.push(CaseRun { names, server, samples });
-            setups.push(setup);
-        }
-        for _ in 0..rounds {
-            for (run, setup) in runs.iter_mut().zip(&setups) {
-                let Ok(samples) = &mut run.samples else { continue };
-                let name = run.names.join(", ");
-                match turn(setup) {
-                    Ok(sample) => {
-                        eprintln!("  {name}: {:.1?} {}", sample.figures, sample.faults);
-                        samples.push(sample);
-                    }
-                    Err(error) if run.server.is_ours() => return Err(error),
-                    Err(error) => {
-                        eprintln!("  {name}: {error}");
-                        run.samples = Err(format!("failed: {error}"));
-                    }
-                }
-            }
-        }
-        Ok(Self { runs })
+impl<T> Case<T> {
+    pub(crate) fn new(name: &str, server: ServerKind, setup: T) -> Self {
+        Self { names: vec![name.to_owned()], server, setup }
     }
 
+    fn name(&self) -> String {
+        self.names.join(", ")
+    }
+}
+
+impl Comparison<ServerKind> {
     /// Measures those of the servers that the arguments choose, in turn.
     pub(crate) fn of_servers(
         context: &BenchContext,
@@ -87,14 +64,49 @@ impl Comparison {
         turn: impl FnMut(&ServerKind) -> BenchResult<Sample>,
     ) -> BenchResult<Self> {
         let chosen = servers.iter().copied().filter(|server| context.is_chosen(*server));
-        let cases =
-            chosen.map(|server| Case { names: vec![server.name().to_owned()], server, setup: server });
-        Self::measure(rounds, cases, turn)
+        Self::measure(rounds, chosen.map(|server| Case::new(server.name(), server, server)), turn)
+    }
+}
+
+impl<T> Comparison<T> {
+    /// Measures the cases in turn. A foreign server that fails is not measured again.
+    pub(crate) fn measure(
+        rounds: usize,
+        cases: impl IntoIterator<Item = Case<T>>,
+        mut turn: impl FnMut(&T) -> BenchResult<Sample>,
+    ) -> BenchResult<Self> {
+        let runs = cases.into_iter().map(|case| {
+            let samples = case.server.missing().map_or(Ok(Vec::new()), |reason| Err(reason.to_owned()));
+            CaseRun { case, samples }
+        });
+        let mut runs: Vec<CaseRun<T>> = runs.collect();
+        for _ in 0..rounds {
+            for CaseRun { case, samples } in &mut runs {
+                let Ok(measured) = samples else { continue };
+                match turn(&case.setup) {
+                    Ok(sample) => {
+                        eprintln!("  {}: {:.1?} {}", case.name(), sample.figures, sample.faults);
+                        measured.push(sample);
+                    }
+                    Err(error) if case.server.is_ours() => return Err(error),
+                    Err(error) => {
+                        eprintln!("  {}: {error}", case.name());
+                        *samples = Err(format!("failed: {error}"));
+                    }
+                }
+            }
+        }
+        Ok(Self { runs })
+    }
+
+    /// Set-ups of the cases.
+    pub(crate) fn setups(&self) -> impl Iterator<Item = &T> {
+        self.runs.iter().map(|run| &run.case.setup)
     }
 
     /// Position of the first case of a server.
     pub(crate) fn find(&self, server: ServerKind) -> Option<usize> {
-        self.runs.iter().position(|run| run.server == server)
+        self.runs.iter().position(|run| run.case.server == server)
     }
 
     fn samples(&self, case: usize) -> &[Sample] {
@@ -127,9 +139,9 @@ impl Comparison {
 
     /// Adds one row for each case. The figures in `ratios` get their ratios to the last case.
     pub(crate) fn fill(&self, table: &mut FigureTable, ratios: Range<usize>) {
-        for (at, run) in self.runs.iter().enumerate() {
-            let mut row = run.names.clone();
-            match &run.samples {
+        for (at, CaseRun { case, samples }) in self.runs.iter().enumerate() {
+            let mut row = case.names.clone();
+            match samples {
                 Ok(samples) => {
                     let last = samples.last().cloned().unwrap_or_default();
                     for figure in 0..last.figures.len() {
@@ -151,8 +163,8 @@ impl Comparison {
             if row.len() < table.columns.len() {
                 row.push(faults.to_string());
             }
-            if run.server.is_ours() && faults != DeliveryFaults::default() {
-                table.errors.push(format!("{}: {faults}", run.names.join(", ")));
+            if case.server.is_ours() && faults != DeliveryFaults::default() {
+                table.errors.push(format!("{}: {faults}", case.name()));
             }
             table.row(row);
         }
@@ -160,9 +172,10 @@ impl Comparison {
 
     /// Bars of a figure of all cases, as multiples of the last case's.
     pub(crate) fn panel(&self, title: &str, figure: usize) -> ChartPanel {
-        let bars = self.runs.iter().enumerate().filter_map(|(at, run)| {
-            Some((run.names.join(", "), self.ratio(at, self.runs.len() - 1, figure)?))
-        });
+        let bars =
+            self.runs.iter().enumerate().filter_map(|(at, run)| {
+                Some((run.case.name(), self.ratio(at, self.runs.len() - 1, figure)?))
+            });
         ChartPanel { title: title.to_owned(), bars: bars.collect(), unit: " ×", reference: Some(1.0) }
     }
 }

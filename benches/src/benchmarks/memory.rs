@@ -32,14 +32,14 @@ const CASES: [(ServerKind, &str, IdleStreams); 8] = [
 const AFTER_EVENTS: usize = 1;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
-    let chosen: Vec<_> = CASES.into_iter().filter(|(kind, ..)| context.is_chosen(*kind)).collect();
-    let cases = chosen.iter().map(|(kind, name, streams)| {
-        let channels = if *streams == IdleStreams::OneChannelEach { "one each" } else { "one" };
-        let names = vec![(*name).to_owned(), channels.to_owned()];
-        Case { names, server: *kind, setup: (*kind, *streams) }
+    let chosen = CASES.into_iter().filter(|(server, ..)| context.is_chosen(*server));
+    let cases = chosen.map(|setup| {
+        let (server, name, streams) = setup;
+        let channels = if streams == IdleStreams::OneChannelEach { "one each" } else { "one" };
+        Case { names: [name, channels].map(str::to_owned).to_vec(), server, setup }
     });
-    let rows = Comparison::measure(1, cases, |(kind, streams)| {
-        grow(&BenchServer::start(context, *kind, &[])?, *streams, context.arguments.connections)
+    let rows = Comparison::measure(1, cases, |(server, _, streams)| {
+        grow(&BenchServer::start(context, *server, &[])?, *streams, context.arguments.connections)
     })?;
     let many = context.arguments.connections;
     let mut table = FigureTable::new(
@@ -54,7 +54,7 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     );
     rows.fill(&mut table, 0..0);
     let mut bars = Vec::new();
-    for (at, (kind, name, streams)) in chosen.into_iter().enumerate() {
+    for (at, (kind, name, streams)) in rows.setups().enumerate() {
         let most = rows.median(at, 0).zip(rows.median(at, AFTER_EVENTS)).map(|(one, other)| one.max(other));
         match (kind, streams) {
             (ServerKind::Interval, IdleStreams::OneChannel) => {
@@ -66,8 +66,8 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
             }
             _ => {}
         }
-        if streams != IdleStreams::OneChannelEach {
-            bars.extend(rows.median(at, 0).map(|kib| (name.to_owned(), kib)));
+        if *streams != IdleStreams::OneChannelEach {
+            bars.extend(rows.median(at, 0).map(|kib| ((*name).to_owned(), kib)));
         }
     }
     let title = format!("Memory per idle connection, of {many}: less is better");

@@ -43,7 +43,7 @@ const WORKLOADS: [(&str, RedisWorkload); 6] = {
 };
 
 pub(super) fn rates(context: &BenchContext) -> BenchResult<FigureTable> {
-    let cases = WORKLOADS.map(|(name, setup)| hub_case(name, setup));
+    let cases = WORKLOADS.map(|(name, workload)| Case::new(name, ServerKind::Memory, workload));
     let rounds = Comparison::measure(context.arguments.rounds, cases, |workload| match *workload {
         RedisWorkload::Nodes { publishers, batch } => publish(context, publishers, batch),
         RedisWorkload::Benchmark { clients, pipeline, is_append } => {
@@ -71,10 +71,6 @@ pub(super) fn rates(context: &BenchContext) -> BenchResult<FigureTable> {
     );
     rounds.fill(&mut table, 0..3);
     Ok(table)
-}
-
-fn hub_case<T>(name: &str, setup: T) -> Case<T> {
-    Case { names: vec![name.to_owned()], server: ServerKind::Memory, setup }
 }
 
 /// Starts two nodes over a Redis.
@@ -163,9 +159,9 @@ enum PublishNode {
 
 pub(super) fn latencies(context: &BenchContext) -> BenchResult<FigureTable> {
     let cases = [
-        hub_case("the same node", PublishNode::Same),
-        hub_case("the other node", PublishNode::Other),
-        hub_case("one node by itself, without Redis", PublishNode::WithoutRedis),
+        Case::new("the same node", ServerKind::Memory, PublishNode::Same),
+        Case::new("the other node", ServerKind::Memory, PublishNode::Other),
+        Case::new("one node by itself, without Redis", ServerKind::Memory, PublishNode::WithoutRedis),
     ];
     let rounds = Comparison::measure(context.arguments.rounds, cases, |node| {
         if *node == PublishNode::WithoutRedis {

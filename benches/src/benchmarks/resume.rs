@@ -107,7 +107,7 @@ pub(super) fn quiet(context: &BenchContext) -> BenchResult<FigureTable> {
         ("without".to_owned(), "quiet-alone", 0),
     ] {
         let setup = quiet_hub(context, data, events / QUIET_EVENTS)?;
-        cases.push(Case { names: vec![name], server: ServerKind::Interval, setup });
+        cases.push(Case::new(&name, ServerKind::Interval, setup));
     }
     let channel = |at: usize| format!("quiet.{at}");
     let rounds = Comparison::measure(context.arguments.rounds, cases, |(server, first)| {

@@ -50,13 +50,15 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
     Ok(table)
 }
 
-fn compare(context: &BenchContext, old: &BenchServer) -> BenchResult<Comparison> {
+fn compare<'a>(
+    context: &BenchContext,
+    old: &'a BenchServer,
+) -> BenchResult<Comparison<Option<&'a BenchServer>>> {
     load(old, Some(BATCH), Duration::from_secs(context.arguments.seconds))?;
-    let cases = [("at its limits", Some(old)), ("new", None)].map(|(name, setup)| Case {
-        names: vec![name.to_owned()],
-        server: ServerKind::Interval,
-        setup,
-    });
+    let cases = [
+        Case::new("at its limits", ServerKind::Interval, Some(old)),
+        Case::new("new", ServerKind::Interval, None),
+    ];
     Comparison::measure(context.arguments.rounds, cases, |old| match old {
         Some(old) => turn(context, old),
         None => turn(context, &BenchServer::start(context, ServerKind::Interval, &SETTINGS)?),
