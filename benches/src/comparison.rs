@@ -137,21 +137,35 @@ impl<T> Comparison<T> {
         self.ratio(self.find(server)?, self.find(to)?, figure)
     }
 
-    /// Adds one row for each case. The figures in `ratios` get their ratios to the last case.
+    /// Sum of a figure over all rounds.
+    pub(crate) fn sum(&self, case: usize, figure: usize) -> f64 {
+        self.samples(case).iter().map(|sample| sample.figures[figure]).sum()
+    }
+
+    /// Median of a figure as text.
+    pub(crate) fn median_text(&self, case: usize, figure: usize) -> String {
+        figure_text(self.median(case, figure).unwrap_or(f64::NAN))
+    }
+
+    /// Adds one row of medians for each case. The figures in `ratios` get their ratios to the last case.
     pub(crate) fn fill(&self, table: &mut FigureTable, ratios: Range<usize>) {
+        self.fill_with(table, |case, figure| {
+            let text = self.median_text(case, figure);
+            match self.ratio(case, self.runs.len() - 1, figure).filter(|_| ratios.contains(&figure)) {
+                Some(ratio) => format!("{text} ({ratio:.2})"),
+                None => text,
+            }
+        });
+    }
+
+    /// Adds one row for each case, with the texts of its figures.
+    pub(crate) fn fill_with(&self, table: &mut FigureTable, text: impl Fn(usize, usize) -> String) {
         for (at, CaseRun { case, samples }) in self.runs.iter().enumerate() {
             let mut row = case.names.clone();
             match samples {
                 Ok(samples) => {
                     let last = samples.last().cloned().unwrap_or_default();
-                    for figure in 0..last.figures.len() {
-                        let text = figure_text(self.median(at, figure).unwrap_or(f64::NAN));
-                        let ratio = self.ratio(at, self.runs.len() - 1, figure);
-                        row.push(match ratio.filter(|_| ratios.contains(&figure)) {
-                            Some(ratio) => format!("{text} ({ratio:.2})"),
-                            None => text,
-                        });
-                    }
+                    row.extend((0..last.figures.len()).map(|figure| text(at, figure)));
                     row.extend(last.texts);
                 }
                 Err(reason) => {

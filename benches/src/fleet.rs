@@ -137,13 +137,12 @@ impl BenchFleet {
     }
 
     fn open(&mut self, path: &str, channel: u32, headers: &str) -> BenchResult<()> {
-        let stream = request("GET", path, &format!("Accept: text/event-stream\r\n{headers}"), b"");
+        let mut requests = request("GET", path, &format!("Accept: text/event-stream\r\n{headers}"), b"");
         if self.is_kept_alive {
-            let requests = [request("GET", "/healthz", "", b""), stream].concat();
-            self.clients.open_pipelined(1, self.address, channel, self.reading, &requests);
-        } else {
-            self.clients.open(self.address, channel, self.reading, &stream);
+            requests = [request("GET", "/healthz", "", b""), requests].concat();
         }
+        let stream = self.clients.open(self.address, channel, self.reading, &requests);
+        self.clients.skip_responses(stream, u8::from(self.is_kept_alive));
         let opening_max = self.pushpin.map_or(usize::MAX, |_| PUSHPIN_OPENING_MAX);
         while self.clients.connecting() >= CONNECTING_MAX
             || self.clients.streams().len() - self.opened >= opening_max

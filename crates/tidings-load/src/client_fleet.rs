@@ -145,18 +145,9 @@ impl ClientFleet {
         at
     }
 
-    /// Begins a stream behind `responses_before` other requests, which `request` begins with; skips their responses.
-    pub fn open_pipelined(
-        &mut self,
-        responses_before: u8,
-        address: SocketAddr,
-        channel: u32,
-        reading: ReadPace,
-        request: &[u8],
-    ) -> usize {
-        let at = self.open(address, channel, reading, request);
-        self.streams[at].responses_before = responses_before;
-        at
+    /// Makes a new stream skip the responses to requests that its own request is behind.
+    pub fn skip_responses(&mut self, stream: usize, count: u8) {
+        self.streams[stream].responses_before = count;
     }
 
     /// Begins a closed or cut stream again. If it has no id to resume after, events missed meanwhile count as `away`.

@@ -16,20 +16,16 @@ impl ProcessTree {
     ///
     /// `None` if there is no such process.
     pub fn cpu(self) -> Option<Duration> {
-        let own = self.own_cpu()?;
-        Some(self.children().iter().filter_map(|child| child.own_cpu()).fold(own, |sum, cpu| sum + cpu))
+        let children = self.children();
+        Some(self.own_cpu()? + children.iter().filter_map(|child| child.own_cpu()).sum::<Duration>())
     }
 
     /// Proportional set size of the tree, in KiB: each shared page is divided among its users.
     ///
     /// `None` if there is no such process, or this user may not read it.
     pub fn memory_kib(self) -> Option<u64> {
-        let own = self.own_memory_kib()?;
-        Some(own + self.children().iter().filter_map(|child| child.own_memory_kib()).sum::<u64>())
-    }
-
-    fn own_memory_kib(self) -> Option<u64> {
-        self.field_kib("smaps_rollup", "Pss:")
+        let own_kib = |process: &Self| process.field_kib("smaps_rollup", "Pss:");
+        Some(own_kib(&self)? + self.children().iter().filter_map(own_kib).sum::<u64>())
     }
 
     /// A field of a file of the process itself, in KiB, such as `VmRSS:` of `status`.
