@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client_context::ClientContext;
-use crate::history::EventLabel;
+use crate::history::{EventLabel, PublishResult, SentEvent};
 use crate::observation::ReaderHistory;
 use crate::publisher::Publisher;
-use crate::reader::{ClosingEvents, Reader};
+use crate::reader::{ClosingEvent, ClosingEvents, Reader};
 use crate::violation::Violation;
 
 /// Longest time in which readers receive the rest after the last publish.
@@ -61,7 +61,15 @@ impl Clients {
         violations.extend(found);
         self.context.history.note("every event is published");
         let deadline = Instant::now() + CLOSING_DEADLINE;
-        self.closing.send_replace(Some(ClosingEvents { labels: Arc::new(closing.clone()), deadline }));
+        let records = self.context.history.records();
+        let event = |label: &EventLabel| {
+            let SentEvent { begun, result, .. } = records.sent[label];
+            let PublishResult::Acknowledged { position, .. } = result else { return None };
+            Some(ClosingEvent { label: *label, begun, position })
+        };
+        // Without an acknowledged last event on each channel there is a violation already.
+        let events = closing.iter().map(event).collect::<Option<Vec<_>>>().unwrap_or_default();
+        self.closing.send_replace(Some(ClosingEvents { events: Arc::new(events), deadline }));
         let mut readers = Vec::new();
         while let Some(done) = self.readers.join_next().await {
             let (histories, found) = done.expect("readers do not panic");

@@ -128,3 +128,14 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, Vec
     let (head, body) = connection.read_response().await?;
     Ok((head.status, body))
 }
+
+/// Requests one page, which must come with status 200.
+pub(crate) async fn get_ok(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
+    match get(address, path).await {
+        Ok((200, body)) => Ok(body),
+        Ok((status, body)) => {
+            Err(format!("GET {path} returned {status}: {}", String::from_utf8_lossy(&body)))
+        }
+        Err(error) => Err(format!("GET {path} returned {error}")),
+    }
+}

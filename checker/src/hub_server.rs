@@ -4,12 +4,11 @@ use std::fs::OpenOptions;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tidings_testkit::HubCommand;
-use tokio::process::{Child, Command};
+use rustix::process::Signal;
+use tidings_testkit::{ChildProcess, HubCommand};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -23,6 +22,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 const SHUTDOWN_WINDOW: Duration = Duration::from_secs(1);
 /// Longest time from the end of that window to the exit.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
+/// Interval at which a server that starts or ends is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of the server's log in the error of a failed start.
 const LOG_TAIL_BYTES: usize = 2000;
 /// Settings of every server. Frequent positions: cuts meet some of them.
@@ -37,7 +38,7 @@ pub(crate) struct HubServer {
     pub(crate) address: SocketAddr,
     settings: Vec<(&'static str, String)>,
     /// `None` while the process is down.
-    child: Option<Child>,
+    process: Option<ChildProcess>,
     /// Changes before each SIGTERM.
     ending: watch::Sender<u64>,
 }
@@ -63,7 +64,7 @@ impl HubServer {
             disk,
             address,
             settings: settings.to_vec(),
-            child: None,
+            process: None,
             ending: watch::Sender::new(0),
         };
         server.restart().await?;
@@ -92,8 +93,11 @@ impl HubServer {
 
     /// Starts the process without waiting.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
-        let binary = self.binary.display();
-        self.child = Some(self.spawn().map_err(|error| format!("{binary} cannot be started: {error}"))?);
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path());
+        let logs = log.and_then(|log| Ok((log.try_clone()?, log)));
+        let (output, errors) = logs.map_err(|error| format!("{}: {error}", self.log_path().display()))?;
+        let mut command = self.command();
+        self.process = Some(ChildProcess::spawn(command.stdout(output).stderr(errors)));
         Ok(())
     }
 
@@ -113,16 +117,19 @@ impl HubServer {
             if let Some(end) = self.unasked_end() {
                 return Err(end);
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(POLL_INTERVAL).await;
         }
         let seconds = READY_DEADLINE.as_secs();
         Err(self.describe(&format!("did not answer {path} with {status} within {seconds} s")))
     }
 
     /// Sends a signal, such as SIGSTOP or SIGCONT.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
-        let pid = self.pid().ok_or("server process ended by itself")?;
-        kill_process(pid, signal).map_err(|error| format!("server process cannot be signalled: {error}"))
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), String> {
+        if let Some(end) = self.unasked_end() {
+            return Err(end);
+        }
+        self.process.iter().for_each(|process| process.signal(signal));
+        Ok(())
     }
 
     /// Changes the wall clock of the process from its next start on, by an offset in the notation of `faketime`. Its
@@ -139,42 +146,43 @@ impl HubServer {
         Ok(())
     }
 
-    fn pid(&self) -> Option<Pid> {
-        self.child.as_ref().and_then(Child::id).and_then(|id| Pid::from_raw(id.try_into().ok()?))
-    }
-
     /// Kills the process with SIGKILL, and waits for its end.
-    pub(crate) async fn kill(&mut self) -> Result<(), String> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        child.kill().await.map_err(|error| format!("server process cannot be killed: {error}"))
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
     }
 
-    /// Sends SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the end, which must come in time with exit code 0.
     pub(crate) async fn terminate(&mut self) -> Result<(), String> {
-        if self.child.is_none() {
-            return Ok(());
-        }
         self.ending.send_modify(|count| *count += 1);
         self.signal(Signal::TERM)?;
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut process) = self.process.take() else { return Ok(()) };
         let allowed = SHUTDOWN_WINDOW + SHUTDOWN_MARGIN;
-        let Ok(status) = timeout(allowed, child.wait()).await else {
-            let _ = child.kill().await;
-            let (window, allowed) = (SHUTDOWN_WINDOW.as_secs(), allowed.as_secs());
-            return Err(format!("still ran {allowed} s after SIGTERM; its shutdown window is {window} s"));
-        };
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => {
-                Err(self.describe(&format!("ended with {status} after SIGTERM, expected exit code 0")))
+        let deadline = Instant::now() + allowed;
+        while process.is_running() {
+            if Instant::now() >= deadline {
+                let (window, allowed) = (SHUTDOWN_WINDOW.as_secs(), allowed.as_secs());
+                return Err(format!(
+                    "still ran {allowed} s after SIGTERM; its shutdown window is {window} s"
+                ));
             }
-            Err(error) => Err(format!("end of the server process cannot be awaited: {error}")),
+            sleep(POLL_INTERVAL).await;
         }
+        let status = process.wait();
+        if status.success() {
+            return Ok(());
+        }
+        Err(self.describe(&format!("ended with {status} after SIGTERM, expected exit code 0")))
     }
 
     /// Returns the exit status of a process that ended by itself.
     pub(crate) fn unasked_end(&mut self) -> Option<String> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
+        let process = self.process.as_mut()?;
+        if process.is_running() {
+            return None;
+        }
+        let status = process.wait();
         Some(self.describe(&format!("ended by itself with {status}")))
     }
 
@@ -188,10 +196,9 @@ impl HubServer {
         Some(format!("server panicked {count} times, first: {first}"))
     }
 
-    fn spawn(&self) -> io::Result<Child> {
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+    fn command(&self) -> Command {
         let (program, data) = match &self.disk {
-            None => (std::process::Command::new(&self.binary), self.directory.join("data")),
+            None => (Command::new(&self.binary), self.directory.join("data")),
             Some(disk) => {
                 let mut command = disk.enter();
                 command.arg(&self.binary);
@@ -199,18 +206,9 @@ impl HubServer {
             }
         };
         // The environment of the checker is cleared, and the working directory holds no tidings.toml.
-        let hub = HubCommand::from_command(program)
-            .listen(&self.address.to_string())
-            .data_dir(data)
-            .directory(&self.directory)
-            .variables(SETTINGS)
-            .variables(self.settings.iter().map(|(name, value)| (name, value)));
-        Command::from(hub.into_command())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
+        let hub = HubCommand::from_command(program).listen(&self.address.to_string()).data_dir(data);
+        let hub = hub.directory(&self.directory).variables(SETTINGS);
+        hub.variables(self.settings.iter().map(|(name, value)| (name, value))).into_command()
     }
 
     /// Text of an error with the end of the server's log.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 mod client_context;
 mod clients;
@@ -63,8 +63,8 @@ struct CheckerArguments {
     #[arg(long)]
     seed: Option<u64>,
     /// Durability to check.
-    #[arg(long, value_enum, default_value_t = CheckedDurability::All)]
-    durability: CheckedDurability,
+    #[arg(long, value_parser = ["interval", "fsync", "memory", "all"], default_value = "all")]
+    durability: String,
     /// Concurrent publishers.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     publishers: u32,
@@ -74,14 +74,6 @@ struct CheckerArguments {
     /// Channels; every third one has priorities and keys.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     channels: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum CheckedDurability {
-    Interval,
-    Fsync,
-    Memory,
-    All,
 }
 
 #[tokio::main]
@@ -147,16 +139,11 @@ fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<HubPhase>, Option<Dir
     if let Some(faults) = &arguments.directory {
         return (Vec::new(), Some(of_directory(time, faults)));
     }
-    let all = [
-        (CheckedDurability::Interval, "interval", LossRule::Never),
-        (CheckedDurability::Fsync, "fsync", LossRule::Never),
-        (CheckedDurability::Memory, "memory", LossRule::EachEpoch),
-    ];
-    let is_chosen =
-        |durability| arguments.durability == CheckedDurability::All || arguments.durability == durability;
-    let chosen: Vec<_> = all.into_iter().filter(|(durability, ..)| is_chosen(*durability)).collect();
+    let is_all = arguments.durability == "all";
+    let mut chosen =
+        vec![("interval", LossRule::Never), ("fsync", LossRule::Never), ("memory", LossRule::EachEpoch)];
+    chosen.retain(|(durability, _)| is_all || *durability == arguments.durability);
     // The retention and directory phases are half as long as the others.
-    let is_all = arguments.durability == CheckedDurability::All;
     let unit = time / (2 * u32::try_from(chosen.len()).unwrap_or(1) + 1 + u32::from(is_all));
     let phase = |name, durability, rule, units: u32, has_restarts| HubPhase {
         name,
@@ -169,10 +156,10 @@ fn phases(arguments: &CheckerArguments, seed: u64) -> (Vec<HubPhase>, Option<Dir
         has_restarts,
         rule,
     };
-    let mut phases: Vec<_> = chosen.iter().map(|&(_, name, rule)| phase(name, name, rule, 2, true)).collect();
+    let mut phases: Vec<_> = chosen.iter().map(|&(name, rule)| phase(name, name, rule, 2, true)).collect();
     let rule = LossRule::Trimmed { retention_events: RETENTION_EVENTS };
     // In memory a restart loses all events, which would hide the trimming.
-    let (durability, has_restarts) = (chosen[0].1, chosen[0].0 != CheckedDurability::Memory);
+    let (durability, has_restarts) = (chosen[0].0, chosen[0].0 != "memory");
     phases.push(phase("retention", durability, rule, 1, has_restarts));
     (phases, is_all.then(|| of_directory(unit, &[])))
 }

@@ -129,19 +129,14 @@ async fn read_channel(address: SocketAddr, channel: &str) -> Result<ChannelHisto
     let mut after = String::new();
     loop {
         let path = format!("/api/v1/channels/{channel}/events?limit={PAGE_EVENTS}{after}");
-        let describe = |text| format!("GET {path} returned {text}");
-        let page: HistoryPage = match http::get(address, &path).await {
-            Ok((200, body)) => serde_json::from_slice(&body).map_err(|error| describe(error.to_string()))?,
-            Ok((status, body)) => {
-                return Err(describe(format!("{status}: {}", String::from_utf8_lossy(&body))));
-            }
-            Err(error) => return Err(describe(error.to_string())),
-        };
+        let body = http::get_ok(address, &path).await?;
+        let page: HistoryPage =
+            serde_json::from_slice(&body).map_err(|error| format!("GET {path} returned {error}"))?;
         let is_empty = page.events.is_empty();
         history.events.extend(page.events);
         history.gaps.extend(page.gap);
         match page.next {
-            Some(next) if is_empty => return Err(describe(format!("no event and next {next}"))),
+            Some(next) if is_empty => return Err(format!("GET {path} returned no event and next {next}")),
             Some(next) => after = format!("&after={next}"),
             None => return Ok(history),
         }

@@ -107,7 +107,8 @@ impl PhaseRun {
         if rng.random_bool(kill_share) {
             add(&self.counters.kills, 1);
             self.history.note("killed");
-            server.kill().await
+            server.kill();
+            Ok(())
         } else {
             add(&self.counters.graceful_restarts, 1);
             self.history.note("terminated");
@@ -141,10 +142,9 @@ impl PhaseRun {
 async fn find_left_over(address: SocketAddr) -> Option<Violation> {
     let deadline = Instant::now() + LEFT_OVER_DEADLINE;
     loop {
-        let metrics = match http::get(address, "/metrics").await {
-            Ok((200, body)) => String::from_utf8_lossy(&body).into_owned(),
-            Ok((status, _)) => return Some(broken_metrics(status)),
-            Err(error) => return Some(broken_metrics(error)),
+        let metrics = match http::get_ok(address, "/metrics").await {
+            Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+            Err(text) => return Some(Violation::new(ViolationKind::BrokenProtocol, text)),
         };
         let streams = metrics.lines().find_map(|line| line.strip_prefix("tidings_streams_open "));
         if streams == Some("0") {
@@ -157,8 +157,4 @@ async fn find_left_over(address: SocketAddr) -> Option<Violation> {
         }
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn broken_metrics(outcome: impl std::fmt::Display) -> Violation {
-    Violation::new(ViolationKind::BrokenProtocol, format!("GET /metrics returned {outcome}"))
 }

@@ -23,7 +23,7 @@ use stream::{HALF_CLOSED_DEADLINE, PlannedStream, StreamStep};
 
 use crate::client_context::{ClientContext, NodeEndpoint};
 use crate::counters::add;
-use crate::history::{EventLabel, PhaseTime};
+use crate::history::{EventLabel, LogPosition, PhaseTime};
 use crate::observation::{Observation, ObservedGap, ObservedItem, ReaderHistory};
 use crate::random::{millis, rng};
 use crate::violation::{Violation, ViolationKind};
@@ -35,11 +35,19 @@ const LINGER: Duration = Duration::from_millis(500);
 /// Most violations kept of one reader.
 const VIOLATIONS_MAX: usize = 100;
 
-/// The last events, and the deadline for their delivery.
+/// The last event of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosingEvent {
+    pub(crate) label: EventLabel,
+    /// Time before it was sent.
+    pub(crate) begun: PhaseTime,
+    pub(crate) position: LogPosition,
+}
+
+/// The last events, by channel, and the deadline for their delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct ClosingEvents {
-    /// By channel.
-    pub(crate) labels: Arc<Vec<EventLabel>>,
+    pub(crate) events: Arc<Vec<ClosingEvent>>,
     pub(crate) deadline: Instant,
 }
 
@@ -52,7 +60,9 @@ pub(crate) struct Reader {
     opened: PhaseTime,
     node: usize,
     /// Last events that the reader has not received yet.
-    missing: Option<BTreeSet<EventLabel>>,
+    missing: Option<Vec<ClosingEvent>>,
+    /// Position of the last id.
+    cursor: Option<LogPosition>,
     present: ReaderHistory,
     earlier: Vec<ReaderHistory>,
     violations: Vec<Violation>,
@@ -75,6 +85,7 @@ impl Reader {
             opened: PhaseTime::ZERO,
             node: 0,
             missing: None,
+            cursor: None,
             present,
             earlier: Vec::new(),
             violations: Vec::new(),
@@ -308,7 +319,7 @@ impl Reader {
             Err(text) => return self.violation(ViolationKind::WrongContent, &text),
         };
         if let Some(missing) = &mut self.missing {
-            missing.remove(&label);
+            missing.retain(|event| event.label != label);
         }
         if let Some(id) = self.parse(&event.last_event_id) {
             let position = self.context.history.position(&id);
@@ -318,6 +329,10 @@ impl Reader {
     }
 
     fn observe(&mut self, item: ObservedItem) {
+        self.cursor = Some(match &item {
+            ObservedItem::Event { position, .. } | ObservedItem::Position(position) => *position,
+            ObservedItem::Gap(gap) => gap.resumed_at,
+        });
         let at = if self.context.has_one_node() { self.opened } else { self.context.history.now() };
         self.present.observations.push(Observation { at, node: self.node, item });
     }
@@ -326,14 +341,22 @@ impl Reader {
         id.parse().map_err(|error| self.violation(ViolationKind::WrongContent, &format!("{error}"))).ok()
     }
 
+    /// Whether the reader has received every last event, or has begun after it.
     fn is_done(&mut self, closing: &ClosingEvents) -> bool {
+        let (present, channels) = (&self.present, &self.context.history.channels);
         let missing = self.missing.get_or_insert_with(|| {
-            let channels = self.context.history.channels.iter().zip(&*closing.labels);
-            let own = channels.filter(|(name, _)| self.present.wants(name)).map(|(_, label)| *label);
-            let received = self.present.observations.iter().filter_map(Observation::event);
-            &own.collect::<BTreeSet<_>>() - &received.map(|(label, _)| label).collect()
+            let received: BTreeSet<EventLabel> =
+                present.observations.iter().filter_map(|observation| Some(observation.event()?.0)).collect();
+            let own = channels.iter().zip(&*closing.events).filter(|(name, _)| present.wants(name));
+            own.map(|(_, event)| *event).filter(|event| !received.contains(&event.label)).collect()
         });
-        missing.is_empty()
+        let is_passed = |event: &ClosingEvent| {
+            let is_above = |cursor: LogPosition| {
+                cursor.generation == event.position.generation && cursor.offset >= event.position.offset
+            };
+            present.begun.is_some_and(|begun| begun > event.begun) && self.cursor.is_some_and(is_above)
+        };
+        missing.iter().all(is_passed)
     }
 
     fn report_stuck(&mut self) {

@@ -92,7 +92,9 @@ async fn violations_with(seed: u64, withheld: Vec<u64>) -> (Vec<ViolationKind>, 
         tokio::task::yield_now().await;
     }
     let deadline = Instant::now() + Duration::from_secs(30);
-    drain.send_replace(Some(ClosingEvents { labels: Arc::new(closing.clone()), deadline }));
+    let position = LogPosition { generation: 0, offset: events, tag: 1 };
+    let last = ClosingEvent { label: closing[0], begun: PhaseTime::ZERO, position };
+    drain.send_replace(Some(ClosingEvents { events: Arc::new(vec![last]), deadline }));
     let (readers, mut violations) = running.await.unwrap();
     server.abort();
     let oracle = Oracle::new(history, log, readers, closing, LossRule::Never);

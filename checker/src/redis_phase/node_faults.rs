@@ -91,9 +91,9 @@ async fn inject_one(
             sleep(draw_stop(rng)).await;
             server.signal(Signal::CONT)?;
         }
-        NodeFault::Kill => server.kill().await?,
+        NodeFault::Kill => server.kill(),
         NodeFault::Skew => {
-            server.kill().await?;
+            server.kill();
             let skews = counters.value(fault.as_str());
             let offset = CLOCK_OFFSETS[(skews as usize - 1) % CLOCK_OFFSETS.len()];
             history.note(format!("clock of node {node}: offset {offset}"));
