@@ -1,10 +1,9 @@
 //! `cargo xtask compare`: measures the hub beside other servers and puts the figures into `docs/benchmarks.md`.
 
 use std::fs::{self, File};
-use std::time::Duration;
 
 use crate::install;
-use crate::process;
+use crate::process::{self, MINUTES};
 use crate::tally::Tally;
 use crate::workspace::{Result, Workspace};
 
@@ -13,8 +12,6 @@ const PAGE: &str = "docs/benchmarks.md";
 const CHART: &str = "docs/benchmarks.svg";
 /// Block of figures that is whole only if every part was measured.
 const SUMMARY: &str = "targets";
-
-const MINUTES: Duration = Duration::from_secs(60);
 
 /// Arguments of the command line.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
-use crate::process;
+use crate::process::{self, MINUTES};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -122,8 +121,6 @@ const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 pub(crate) const BROWSERS: &str = "tests/browser";
 /// Another folder with a `package.json`, whose packages the Rust tests start.
 const NODE_CLIENTS: &str = "tests/clients/node";
-
-const MINUTES: Duration = Duration::from_secs(60);
 
 /// Installs the missing programs, Pythons and npm packages. A failed installation counts as a failure; its tests fail, too.
 pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::counts::{Counts, Runner};
 use crate::tally::{Tally, closing, heading};
 
+/// A minute, for limits in minutes.
+pub(crate) const MINUTES: Duration = Duration::from_secs(60);
 /// Time after which a lint, a build of documents or another check has failed, on any machine.
 pub(crate) const CHECK_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Time that a process may run on after its command ended or got a signal.

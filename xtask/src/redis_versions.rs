@@ -3,11 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::counts::Runner;
 use crate::install;
-use crate::process;
+use crate::process::{self, MINUTES};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
@@ -80,8 +79,6 @@ const OF_REDIS: &[&str] = &[
 ];
 /// None of the wheels' servers was built with TLS.
 const OF_TLS: &[&str] = &["a_server_with_tls", "redis_with_an_authority_of_its_own"];
-
-const MINUTES: Duration = Duration::from_secs(60);
 
 /// `cargo xtask redis-versions`: all tests that start a Redis, over each server.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::counts::Runner;
 use crate::install::{self, BROWSERS};
-use crate::process;
+use crate::process::{self, MINUTES};
 use crate::redis_versions;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -41,8 +41,6 @@ const OF_ONE_BROKER: &[&str] = &[
 
 /// The test of locks in real threads, and the variable that says how many seconds it runs.
 const CONTENTION: (&str, &str, &str) = ("contention::", "TIDINGS_CONTENTION_SECONDS", "60");
-
-const MINUTES: Duration = Duration::from_secs(60);
 
 /// The part of the tests that `cargo xtask test` runs.
 #[derive(Clone, Copy)]

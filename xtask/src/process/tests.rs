@@ -20,32 +20,26 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CHECKER: Counted = Counted::Tests(Runner::Checker);
 
 #[test]
-fn a_command_counts_as_one() {
-    check("exit 0", Counted::Check, MINUTE, (1, 0));
-    check("exit 3", Counted::Check, MINUTE, (0, 1));
-}
-
-#[test]
-fn a_preparation_counts_only_when_it_fails() {
-    check("exit 0", Counted::Preparation, MINUTE, (0, 0));
-    check("exit 3", Counted::Preparation, MINUTE, (0, 1));
-}
-
-#[test]
-fn a_runner_counts_its_tests() {
-    check("echo 'checker: 4 passed, 0 failed'", CHECKER, MINUTE, (4, 0));
-    check("echo 'checker: 4 passed, 2 failed'; exit 1", CHECKER, MINUTE, (4, 2));
-}
-
-#[test]
-fn a_runner_that_breaks_off_or_ran_nothing_failed() {
-    check("echo 'checker: 4 passed, 0 failed'; exit 1", CHECKER, MINUTE, (4, 1));
-    check("exit 0", CHECKER, MINUTE, (0, 1));
-}
-
-#[test]
-fn failed_tests_fail_the_step_though_the_exit_code_is_zero() {
-    check("echo 'checker: 1 passed, 1 failed'", CHECKER, MINUTE, (1, 1));
+fn a_step_counts_what_its_kind_of_command_counts() {
+    let cases = [
+        // A command that is a check counts as one.
+        ("exit 0", Counted::Check, (1, 0)),
+        ("exit 3", Counted::Check, (0, 1)),
+        // A preparation counts only if it fails.
+        ("exit 0", Counted::Preparation, (0, 0)),
+        ("exit 3", Counted::Preparation, (0, 1)),
+        // A runner counts its tests.
+        ("echo 'checker: 4 passed, 0 failed'", CHECKER, (4, 0)),
+        ("echo 'checker: 4 passed, 2 failed'; exit 1", CHECKER, (4, 2)),
+        // A runner that breaks off or ran nothing has failed.
+        ("echo 'checker: 4 passed, 0 failed'; exit 1", CHECKER, (4, 1)),
+        ("exit 0", CHECKER, (0, 1)),
+        // Failed tests fail the step though the exit code is zero.
+        ("echo 'checker: 1 passed, 1 failed'", CHECKER, (1, 1)),
+    ];
+    for (script, counted, expected) in cases {
+        check(script, counted, MINUTE, expected);
+    }
 }
 
 #[test]
