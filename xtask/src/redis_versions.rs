@@ -57,8 +57,8 @@ const PLATFORM: &[&str] = &[
 
 /// Names the server that tests start: see `tidings-testkit`.
 const PROGRAM_VARIABLE: &str = "TIDINGS_TEST_REDIS";
-/// Unit tests over a real Redis.
-const UNIT_TESTS: &str = "broker::redis::";
+/// Unit tests over a real Redis: those of the broker and of its client.
+const UNIT_TESTS: &[&str] = &["broker::redis::", "pool::tests::", "pubsub::tests::"];
 /// Tests of a hub on a Redis that takes no writes.
 const REFUSALS: &[&str] =
     &["redis_outages::full", "deploy::user_of_redis", "deploy::hub_works_as_the_user_of_redis"];
@@ -85,7 +85,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
     install::run_all(workspace, tally);
     let Some(folder) = install_servers(workspace, tally) else { return };
     for server in SERVERS {
-        test(workspace, tally, server, &folder, &["--lib"], &[UNIT_TESTS]);
+        test(workspace, tally, server, &folder, &["--lib"], UNIT_TESTS);
         test(workspace, tally, server, &folder, &["--test", "main"], OF_REDIS);
     }
 }
@@ -94,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {
 pub(crate) fn run_quick(workspace: &Workspace, tally: &mut Tally) {
     let Some(folder) = install_servers(workspace, tally) else { return };
     for server in SERVERS {
-        test(workspace, tally, server, &folder, &["--lib"], &[UNIT_TESTS]);
+        test(workspace, tally, server, &folder, &["--lib"], UNIT_TESTS);
     }
     test(workspace, tally, &SERVERS[0], &folder, &["--test", "main"], REFUSALS);
 }

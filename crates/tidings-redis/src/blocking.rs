@@ -8,7 +8,7 @@ use crate::{
     connection::{ConnectionError, RedisConnection},
     connector::{Connector, cluster},
     error::RedisError,
-    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
+    resp::{RedisCommand, RedisReply},
     url::RedisHost,
 };
 
@@ -47,7 +47,7 @@ impl BlockingConnection {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let opened = self.connector.open(self.connector.due(), TEXT_BYTES_MAX).await;
+                let opened = self.connector.open(self.connector.due()).await;
                 opened.map_err(ConnectionError::not_applied)?
             }
         };
@@ -89,7 +89,7 @@ impl BlockingConnection {
         let mut connection = match self.named.take().filter(|named| named.host() == host) {
             Some(connection) => connection,
             None => {
-                let opened = self.connector.open_named(host, self.connector.due(), TEXT_BYTES_MAX).await;
+                let opened = self.connector.open_named(host, self.connector.due()).await;
                 opened.map_err(ConnectionError::not_applied)?
             }
         };

@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     endpoint::{self, RedisEndpoint},
     error::{RedisError, refused},
-    resp::{RedisCommand, RedisReply, ReplyDecoder},
+    resp::{RedisCommand, RedisReply, ReplyDecoder, TEXT_BYTES_MAX},
     url::RedisHost,
 };
 
@@ -52,18 +52,11 @@ impl From<io::Error> for ConnectionError {
 
 trait RedisStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     fn socket(&self) -> &TcpStream;
-
-    /// Whether the server may send bytes that are no reply.
-    fn is_tls(&self) -> bool;
 }
 
 impl RedisStream for TcpStream {
     fn socket(&self) -> &TcpStream {
         self
-    }
-
-    fn is_tls(&self) -> bool {
-        false
     }
 }
 
@@ -71,15 +64,13 @@ impl RedisStream for TlsStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
     }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
 }
 
 /// A connection that is logged in. The caller must not use it again after an error or a dropped call.
 pub(crate) struct RedisConnection {
     stream: Box<dyn RedisStream>,
+    /// Whether the server may send bytes that are no reply.
+    is_tls: bool,
     decoder: ReplyDecoder,
     /// Commands that the socket has not taken.
     out: BytesMut,
@@ -94,7 +85,6 @@ impl RedisConnection {
         server: &RedisEndpoint,
         host: &RedisHost,
         login: (Option<&str>, Option<&Secret>),
-        text_bytes_max: usize,
     ) -> Result<Self, ConnectionError> {
         let socket = TcpStream::connect((host.name.as_str(), host.port)).await?;
         socket.set_nodelay(true)?;
@@ -108,7 +98,8 @@ impl RedisConnection {
         };
         let mut connection = Self {
             stream,
-            decoder: ReplyDecoder::new(text_bytes_max),
+            is_tls: server.tls.is_some(),
+            decoder: ReplyDecoder::new(TEXT_BYTES_MAX),
             out: BytesMut::new(),
             is_flushed: true,
             host: host.clone(),
@@ -122,6 +113,11 @@ impl RedisConnection {
             RedisReply::Error(error) => Err(ConnectionError(refused(error))),
             _ => Ok(connection),
         }
+    }
+
+    /// Skips texts of replies above a size.
+    pub(crate) fn limit_texts(&mut self, bytes_max: usize) {
+        self.decoder.limit_texts(bytes_max);
     }
 
     /// Returns the host of the server.
@@ -201,7 +197,7 @@ impl RedisConnection {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(self.stream.socket(), &mut [0; 1], flags) {
             Ok((0, _)) => false,
-            Ok(_) => self.stream.is_tls(),
+            Ok(_) => self.is_tls,
             Err(error) => error == Errno::WOULDBLOCK,
         }
     }

@@ -95,16 +95,12 @@ impl Connector {
         ConnectionError(format!("redis at {place} {what} within {:?}", self.deadline))
     }
 
-    /// Opens a connection that reads texts of at most `text_bytes_max`.
-    pub(crate) async fn open(
-        &self,
-        due: Instant,
-        text_bytes_max: usize,
-    ) -> Result<RedisConnection, ConnectionError> {
+    /// Opens a connection to the host of the key.
+    pub(crate) async fn open(&self, due: Instant) -> Result<RedisConnection, ConnectionError> {
         let opening = async {
             match &self.server.address.sentinel {
-                None => self.open_one_of(self.hosts(), due, text_bytes_max).await,
-                Some(sentinel) => self.open_by_sentinel(sentinel, due, text_bytes_max).await,
+                None => self.open_one_of(self.hosts(), due).await,
+                Some(sentinel) => self.open_by_sentinel(sentinel, due).await,
             }
         };
         let opened = timeout_at(due, opening).await;
@@ -128,12 +124,11 @@ impl Connector {
         &self,
         hosts: Vec<RedisHost>,
         due: Instant,
-        text_bytes_max: usize,
     ) -> Result<RedisConnection, ConnectionError> {
         let mut faults = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
             let share = share(due, hosts.len() - number);
-            match timeout_at(share, self.open_from(host, text_bytes_max)).await {
+            match timeout_at(share, self.open_from(host)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(ConnectionError(fault))) if hosts.len() == 1 => return Err(ConnectionError(fault)),
                 Ok(Err(ConnectionError(fault))) => faults.push(format!("{host}: {fault}")),
@@ -144,14 +139,10 @@ impl Connector {
     }
 
     /// Connects to a host, and follows its redirects to the host of the key.
-    async fn open_from(
-        &self,
-        host: &RedisHost,
-        text_bytes_max: usize,
-    ) -> Result<RedisConnection, ConnectionError> {
+    async fn open_from(&self, host: &RedisHost) -> Result<RedisConnection, ConnectionError> {
         let mut host = host.clone();
         for _ in 0..MOVES_MAX {
-            let mut connection = self.handshake(&host, text_bytes_max).await?;
+            let mut connection = self.handshake(&host).await?;
             match self.find_host(&mut connection).await? {
                 None => return Ok(connection),
                 Some(other) => host = other,
@@ -168,23 +159,18 @@ impl Connector {
         &self,
         host: &RedisHost,
         due: Instant,
-        text_bytes_max: usize,
     ) -> Result<RedisConnection, ConnectionError> {
-        let opened = timeout_at(due, self.handshake(host, text_bytes_max)).await;
+        let opened = timeout_at(due, self.handshake(host)).await;
         let connection = opened.map_err(|_| self.deadline_error("could not be reached"))??;
         self.opened.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
     }
 
     /// Opens a connection to a host, names the client and selects the database.
-    async fn handshake(
-        &self,
-        host: &RedisHost,
-        text_bytes_max: usize,
-    ) -> Result<RedisConnection, ConnectionError> {
+    async fn handshake(&self, host: &RedisHost) -> Result<RedisConnection, ConnectionError> {
         let address = &self.server.address;
         let login = (address.user.as_deref(), address.password.as_ref());
-        let mut connection = RedisConnection::open(&self.server, host, login, text_bytes_max).await?;
+        let mut connection = RedisConnection::open(&self.server, host, login).await?;
         let mut introduction = vec![RedisCommand::new("CLIENT").arg("SETNAME").arg("tidings")];
         if address.database != 0 {
             introduction.push(RedisCommand::new("SELECT").arg(address.database.to_string()));

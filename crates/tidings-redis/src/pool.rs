@@ -13,7 +13,7 @@ use crate::{
     connector::{Connector, cluster},
     error::RedisError,
     lock,
-    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
+    resp::{RedisCommand, RedisReply},
     url::RedisHost,
 };
 
@@ -72,16 +72,13 @@ impl ConnectionPool {
         let _permit = permit
             .map_err(|_| self.connector.deadline_error("had no free connection").not_applied())?
             .expect("the semaphore is never closed");
-        let mut moves = 0;
-        loop {
+        for _ in 0..MOVES_MAX {
             let replies = self.request_once(commands, preparations, due).await?;
-            let has_moved = replies.iter().any(|reply| has_code(reply, &["MOVED"]));
-            if has_moved && moves < MOVES_MAX {
-                moves += 1;
-                continue;
+            if !replies.iter().any(|reply| has_code(reply, &["MOVED"])) {
+                return Ok(replies);
             }
-            return Ok(replies);
         }
+        self.request_once(commands, preparations, due).await
     }
 
     async fn request_once(
@@ -92,7 +89,7 @@ impl ConnectionPool {
     ) -> Result<Vec<RedisReply>, RedisError> {
         let connection = match self.idle_connection() {
             Some(connection) => connection,
-            None => self.connector.open(due, TEXT_BYTES_MAX).await.map_err(ConnectionError::not_applied)?,
+            None => self.connector.open(due).await.map_err(ConnectionError::not_applied)?,
         };
         let host = connection.host().clone();
         let answered = self.exchange(connection, commands, preparations, due).await;
@@ -145,7 +142,7 @@ impl ConnectionPool {
         let connection = match kept.filter(|kept| kept.host() == host).and_then(if_quiet) {
             Some(kept) => kept,
             None => {
-                let opened = self.connector.open_named(host, due, TEXT_BYTES_MAX).await;
+                let opened = self.connector.open_named(host, due).await;
                 opened.map_err(ConnectionError::not_applied)?
             }
         };
@@ -196,7 +193,7 @@ impl ConnectionPool {
     #[cfg(any(test, feature = "faults"))]
     #[doc(hidden)]
     pub async fn cut_next_call_after(&self, bytes: usize) -> Result<(), RedisError> {
-        let opened = self.connector.open(self.connector.due(), TEXT_BYTES_MAX).await;
+        let opened = self.connector.open(self.connector.due()).await;
         let connection = opened.map_err(ConnectionError::not_applied)?;
         self.idle.lock().here = vec![connection.cut_after(bytes)];
         Ok(())

@@ -191,15 +191,13 @@ impl PubsubConnection {
             Some(opening) => opening,
             None => {
                 sleep_until(self.connect_at).await;
-                let (connector, payload_bytes_max) = (self.connector.clone(), self.payload_bytes_max);
-                let opening =
-                    Box::pin(async move { connector.open(connector.due(), payload_bytes_max).await });
-                self.opening.insert(opening)
+                let connector = self.connector.clone();
+                self.opening.insert(Box::pin(async move { connector.open(connector.due()).await }))
             }
         };
         let opened = opening.await;
         self.opening = None;
-        self.connection = Some(opened?);
+        self.connection.insert(opened?).limit_texts(self.payload_bytes_max);
         self.is_up = true;
         self.confirmed.clear();
         self.pending = PendingCommands::default();

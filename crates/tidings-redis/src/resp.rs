@@ -154,6 +154,10 @@ impl ReplyDecoder {
         Self { buffer: BytesMut::new(), open: Vec::new(), text_bytes_max, passing: None }
     }
 
+    pub(crate) fn limit_texts(&mut self, bytes_max: usize) {
+        self.text_bytes_max = bytes_max;
+    }
+
     /// Returns the buffer for arriving bytes.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer

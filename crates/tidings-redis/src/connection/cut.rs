@@ -26,10 +26,6 @@ impl RedisStream for Cut {
     fn socket(&self) -> &TcpStream {
         self.stream.socket()
     }
-
-    fn is_tls(&self) -> bool {
-        self.stream.is_tls()
-    }
 }
 
 impl AsyncRead for Cut {

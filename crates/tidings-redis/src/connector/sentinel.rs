@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Connector, share};
 use crate::{
     connection::{ConnectionError, RedisConnection},
-    resp::{RedisCommand, RedisReply, TEXT_BYTES_MAX},
+    resp::{RedisCommand, RedisReply},
     url::{RedisHost, RedisSentinel},
 };
 
@@ -18,14 +18,13 @@ impl Connector {
         &self,
         sentinel: &RedisSentinel,
         due: Instant,
-        text_bytes_max: usize,
     ) -> Result<RedisConnection, ConnectionError> {
         let sentinels = self.sentinels();
         let mut faults = Vec::new();
         for (number, at) in sentinels.iter().enumerate() {
             let opening = async {
                 let (primary, others) = self.ask_sentinel(sentinel, at).await?;
-                let connection = self.open_from(&primary, text_bytes_max).await?;
+                let connection = self.open_from(&primary).await?;
                 Ok((connection, others))
             };
             match timeout_at(share(due, sentinels.len() - number), opening).await {
@@ -57,7 +56,7 @@ impl Connector {
         at: &RedisHost,
     ) -> Result<(RedisHost, Vec<RedisHost>), ConnectionError> {
         let login = (sentinel.user.as_deref(), sentinel.password.as_ref());
-        let mut connection = RedisConnection::open(&self.server, at, login, TEXT_BYTES_MAX).await?;
+        let mut connection = RedisConnection::open(&self.server, at, login).await?;
         let questions = ["get-master-addr-by-name", "sentinels"]
             .map(|question| RedisCommand::new("SENTINEL").arg(question).arg(&sentinel.service));
         let replies = connection.request(&questions).await?;

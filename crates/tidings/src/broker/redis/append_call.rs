@@ -95,23 +95,16 @@ impl From<RedisError> for AppendError {
     }
 }
 
-impl fmt::Display for AppendError {
+impl fmt::Display for AppendRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(AppendRefusal::OldEpoch { newest: Some(newest) }) => {
-                write!(f, "the newest epoch in redis is {newest}")
-            }
-            Self::Refused(AppendRefusal::OldEpoch { newest: None }) => f.write_str("redis holds no log"),
-            Self::Refused(AppendRefusal::Diverged { head }) => {
-                write!(f, "redis lost an event that it had; its newest is {head}")
-            }
-            Self::Refused(AppendRefusal::Uncaptured) => f.write_str("another node captures"),
-            Self::Fault(fault) => fault.fmt(f),
+            Self::OldEpoch { newest: Some(newest) } => write!(f, "the newest epoch in redis is {newest}"),
+            Self::OldEpoch { newest: None } => f.write_str("redis holds no log"),
+            Self::Diverged { head } => write!(f, "redis lost an event that it had; its newest is {head}"),
+            Self::Uncaptured => f.write_str("another node captures"),
         }
     }
 }
-
-impl std::error::Error for AppendError {}
 
 /// Arguments of an append call other than its publishes.
 pub(super) struct AppendCall<'a> {

@@ -188,7 +188,7 @@ impl Appender {
                     if reconciled.is_ok() {
                         continue;
                     }
-                    RedisError::NotApplied(AppendError::Refused(refused).to_string())
+                    RedisError::NotApplied(refused.to_string())
                 }
                 Err(AppendError::Fault(fault)) => fault,
             };

@@ -182,7 +182,7 @@ impl Capturer {
             }
             Err(AppendError::Refused(refused)) => {
                 let _ = timeout(ASKED_WITHIN, self.sync_state.reconcile()).await;
-                Err(RedisError::NotApplied(AppendError::Refused(refused).to_string()))
+                Err(RedisError::NotApplied(refused.to_string()))
             }
             Err(AppendError::Fault(fault)) => {
                 self.metrics.log.appends_failed.inc();

@@ -170,14 +170,12 @@ impl RedisLog {
         Ok(Trimmed { oldest: Some(oldest).filter(|oldest| *oldest > 0), bytes, dropped })
     }
 
-    /// Keeps a value until `ttl` is over.
     pub(crate) async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), RedisError> {
         let command = RedisCommand::new("SET").arg(self.keys.shared_table(key)).arg(value);
         self.request_one(command.arg("PX").arg(ttl.as_millis().max(1).to_string())).await?;
         Ok(())
     }
 
-    /// Reads a value.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, RedisError> {
         Ok(value(self.request_one(RedisCommand::new("GET").arg(self.keys.shared_table(key))).await?))
     }

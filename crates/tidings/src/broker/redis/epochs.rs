@@ -174,17 +174,17 @@ pub(super) fn head(reply: &RedisReply) -> Result<RedisHead, RedisError> {
     let now = now.number();
     let replid = replid.str().unwrap_or_default().to_owned();
     let lacks = missing_part(&epochs, meta.array().unwrap_or_default(), oldest);
-    if lacks.is_some() || epochs.is_empty() {
-        let (offset, tag, epoch_replid) = (0, Tag(0), String::new());
-        return Ok(RedisHead { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks, now });
-    }
-    let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
-    let offset = head.number().and_then(offset_within);
-    let (Some(offset), Some(tag), Some(epoch_replid)) = (offset, tag, epoch_replid.str()) else {
+    let found = if lacks.is_some() || epochs.is_empty() {
+        (Some(0), Some(0), Some(""))
+    } else {
+        let tag = tag.str().and_then(|text| hex(text, 8)).and_then(|tag| u32::try_from(tag).ok());
+        (head.number().and_then(offset_within), tag, epoch_replid.str())
+    };
+    let (Some(offset), Some(tag), Some(epoch_replid)) = found else {
         return Err(corrupt("a part of meta cannot be read"));
     };
-    let epoch_replid = epoch_replid.to_owned();
-    Ok(RedisHead { epochs, offset, tag: Tag(tag), oldest, replid, epoch_replid, versions, lacks, now })
+    let (tag, epoch_replid) = (Tag(tag), epoch_replid.to_owned());
+    Ok(RedisHead { epochs, offset, tag, oldest, replid, epoch_replid, versions, lacks, now })
 }
 
 /// Returns the part that is missing while others exist. A missing stream counts as a log with all entries trimmed.

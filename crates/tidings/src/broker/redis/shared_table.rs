@@ -104,13 +104,11 @@ impl SharedTable {
         Ok(())
     }
 
-    /// Writes a row of any version.
     #[cfg(test)]
     pub(super) async fn put(&self, put: &ConditionalPut, now: u64) -> Result<PutOutcome, RedisError> {
         self.change(put, "*", now).await
     }
 
-    /// Deletes a row of any version.
     #[cfg(test)]
     pub(super) async fn remove(&self, key: &str, now: u64) -> Result<PutOutcome, RedisError> {
         let nothing =
@@ -170,7 +168,6 @@ impl SharedTable {
         Ok((version_of(version)?, next, rows.collect()))
     }
 
-    /// Deletes expired rows.
     pub(super) async fn sweep(&self, now: u64) -> Result<(), RedisError> {
         let keys = &self.redis_log.keys;
         let command =

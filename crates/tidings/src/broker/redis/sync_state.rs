@@ -74,7 +74,6 @@ impl SyncState {
         LastSeen { epoch, ..state.seen }
     }
 
-    /// Returns the newest epoch that the node knows.
     pub(super) fn newest(&self) -> Epoch {
         self.state().newest
     }
@@ -93,12 +92,10 @@ impl SyncState {
         }
     }
 
-    /// Notes the newest offset of the node's log.
     pub(super) fn note_applied(&self, offset: u64) {
         self.applied.send_replace(offset);
     }
 
-    /// Waits until the node's log has this offset.
     pub(super) async fn wait_applied(&self, offset: u64) {
         let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
     }
@@ -143,12 +140,10 @@ impl SyncState {
         let _ = reconciled.changed().await;
     }
 
-    /// Requests a reconciliation.
     pub(crate) fn request_reconcile(&self) {
         self.requested.send_modify(|count| *count += 1);
     }
 
-    /// Counter of these requests.
     pub(super) fn reconcile_requests(&self) -> watch::Receiver<u64> {
         self.requested.subscribe()
     }

@@ -134,3 +134,13 @@ pub(super) async fn fill(redis_log: &RedisLog, texts: &[&str]) {
 fn texts(stored: &[ReplicatedEntry]) -> Vec<&str> {
     stored.iter().map(|stored| &*stored.entry.data).collect()
 }
+
+/// Client of the table `people`.
+pub(super) fn people(redis_log: RedisLog) -> SharedTable {
+    SharedTable::new(Arc::new(redis_log), "people", rand::random)
+}
+
+/// A row that is put if it is missing.
+pub(super) fn new_row(key: &str, value: &str) -> ConditionalPut {
+    ConditionalPut { key: key.into(), value: value.into(), until: None, expected: RowVersion::default() }
+}

@@ -126,7 +126,6 @@ impl CaptureBuffer {
         self.changed.notify_one();
     }
 
-    /// Notes a received marker.
     pub(in crate::broker::redis) fn note_marker(&self, mark: u64) {
         let mut state = self.state();
         if state.status == BufferStatus::Disconnected {
@@ -177,17 +176,14 @@ impl CaptureBuffer {
         self.changed.notified().await;
     }
 
-    /// Waits until a message waits.
     pub(super) async fn wait_message(&self) {
         self.message.notified().await;
     }
 
-    /// Whether no message waits.
     pub(super) fn is_empty(&self) -> bool {
         self.state().waiting.is_empty()
     }
 
-    /// Returns the number of gaps.
     pub(super) fn gap_count(&self) -> u64 {
         self.state().gaps
     }

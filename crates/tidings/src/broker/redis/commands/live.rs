@@ -45,7 +45,6 @@ impl RedisLog {
         Ok(outcomes.collect())
     }
 
-    /// Publishes a message to every node.
     pub(in crate::broker::redis) async fn send_node_message(
         &self,
         message: &NodeMessage,

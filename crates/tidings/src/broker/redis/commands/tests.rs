@@ -5,8 +5,8 @@ use tidings_testkit::{RedisServer, eventually};
 use super::*;
 use crate::broker::redis::{
     append_call::AppendError,
-    shared_table::{ConditionalPut, SharedTable, row::RowVersion},
-    tests::{NOTHING_SEEN, begun, event, fill, options, publish},
+    shared_table::SharedTable,
+    tests::{NOTHING_SEEN, begun, event, fill, new_row, options, publish},
 };
 
 /// Waits until Redis has read all that nodes have sent it, up to the end of their connections.
@@ -50,14 +50,8 @@ async fn rows_of_which_some_were_put_are_unknown() {
     let redis = RedisServer::start();
     let redis_log = Arc::new(RedisLog::new(&options(&redis)).unwrap());
     let table = SharedTable::new(redis_log.clone(), "people", rand::random);
-    let put = |number| ConditionalPut {
-        key: format!("row {number}"),
-        value: "x".repeat(100),
-        until: None,
-        expected: RowVersion::default(),
-    };
     // More than are sent at once.
-    let puts: Vec<_> = (0..150).map(put).collect();
+    let puts: Vec<_> = (0..150).map(|number| new_row(&format!("row {number}"), &"x".repeat(100))).collect();
     // Redis knows the script.
     table.put_if(&puts, 0).await.unwrap();
     redis.execute("DEL {test}:state:people");

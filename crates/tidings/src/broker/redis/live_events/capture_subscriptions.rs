@@ -20,7 +20,6 @@ impl CaptureSubscriptions {
         Self { needed: captured_substitutes(settings), active: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
-    /// Notes a confirmed subscription.
     pub(super) fn subscribed(&mut self, target: &PubsubTarget) {
         self.refused.remove(target);
         if self.is_needed(target) {
@@ -28,7 +27,6 @@ impl CaptureSubscriptions {
         }
     }
 
-    /// Notes a refused subscription.
     pub(super) fn refuse(&mut self, target: &PubsubTarget) {
         if self.is_needed(target) {
             self.refused.insert(target.clone());

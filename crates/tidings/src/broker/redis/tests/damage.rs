@@ -1,7 +1,6 @@
 //! A Redis that lost some keys of the log and kept the others.
 
 use super::{
-    super::shared_table::SharedTable,
     losses::{append, losses, node, reconcile_all},
     *,
 };
@@ -95,7 +94,7 @@ async fn log_whose_entries_are_gone_goes_on_at_its_head() {
 
 /// A table with one row, and a replica that has read it.
 async fn table(redis: &RedisServer) -> (SharedTable, TableReplica, RedisLog) {
-    let table = || SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random);
+    let table = || people(redis_log(redis));
     let redis_log = begun(redis).await;
     table().put(&row("a", 2_000), 1_000).await.unwrap();
     let replica = TableReplica::new(table(), Arc::new(SyncState::new()));
@@ -104,7 +103,7 @@ async fn table(redis: &RedisServer) -> (SharedTable, TableReplica, RedisLog) {
 }
 
 fn row(key: &str, until: u64) -> ConditionalPut {
-    ConditionalPut { key: key.into(), value: "x".into(), until: Some(until), expected: RowVersion::default() }
+    ConditionalPut { until: Some(until), ..new_row(key, "x") }
 }
 
 /// Number of the rows that the replica reads after a reconciliation; `None` if it reads none again.

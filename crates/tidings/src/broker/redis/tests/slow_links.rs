@@ -3,7 +3,7 @@
 use tidings_log::testing::TestWorld;
 use tidings_testkit::TcpProxy;
 
-use super::{super::shared_table::SharedTable, losses::replicator, *};
+use super::{losses::replicator, *};
 
 /// Bytes of one connection: less than five events.
 const CONNECTION_BYTES: u64 = 1 << 20;
@@ -72,18 +72,11 @@ async fn tail_goes_on_where_no_connection_brings_a_large_answer() {
 async fn table_of_which_no_connection_brings_all_is_read() {
     const ROWS: usize = 10_000;
     let redis = RedisServer::start();
-    let table = |redis_log| SharedTable::new(Arc::new(redis_log), "people", rand::random);
     let value = "x".repeat(300);
-    let row = |number: usize| ConditionalPut {
-        key: number.to_string(),
-        value: value.clone(),
-        until: None,
-        expected: RowVersion::default(),
-    };
-    let rows: Vec<ConditionalPut> = (0..ROWS).map(row).collect();
-    let direct = table(redis_log(&redis));
+    let rows: Vec<_> = (0..ROWS).map(|number| new_row(&number.to_string(), &value)).collect();
+    let direct = people(redis_log(&redis));
     direct.put_if(&rows, 1).await.unwrap();
     let (_proxy, redis_log) = slow_link(&redis);
-    let (version, read) = table(redis_log).all().await.unwrap();
+    let (version, read) = people(redis_log).all().await.unwrap();
     assert_eq!((version, read.len()), (direct.all().await.unwrap().0, ROWS));
 }

@@ -1,16 +1,16 @@
 //! Shared tables, and their replicas.
 
-use super::{super::shared_table::SharedTable, *};
+use super::*;
 
 /// Current time of the tests, in milliseconds since 1970.
 const NOW: u64 = 1_000_000;
 
 fn table(redis: &RedisServer) -> SharedTable {
-    SharedTable::new(Arc::new(redis_log(redis)), "people", rand::random)
+    people(redis_log(redis))
 }
 
 fn put(key: &str, value: &str, expected: RowVersion) -> ConditionalPut {
-    ConditionalPut { key: key.into(), value: value.into(), until: None, expected }
+    ConditionalPut { expected, ..new_row(key, value) }
 }
 
 async fn rows(table: &SharedTable) -> Vec<(String, String)> {
@@ -107,7 +107,7 @@ async fn of_two_who_put_at_once_one_learns_of_the_other() {
     let (one, other) = (table(&redis), table(&redis));
     for number in 0..50 {
         let key = number.to_string();
-        let puts = [put(&key, "one", RowVersion::default()), put(&key, "other", RowVersion::default())];
+        let puts = [new_row(&key, "one"), new_row(&key, "other")];
         let (first, second) = tokio::join!(one.put_if(&puts[..1], NOW), other.put_if(&puts[1..], NOW));
         let outcomes = [first.unwrap().remove(0), second.unwrap().remove(0)];
         assert_eq!(outcomes.iter().filter(|it| **it == PutOutcome::Done).count(), 1, "{outcomes:?}");
@@ -118,12 +118,11 @@ async fn of_two_who_put_at_once_one_learns_of_the_other() {
 async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     let redis = RedisServer::start();
     let table = table(&redis);
-    let until =
-        |key: &str, until| ConditionalPut { until: Some(until), ..put(key, "x", RowVersion::default()) };
+    let until = |key: &str, until| ConditionalPut { until: Some(until), ..new_row(key, "x") };
     table.put(&until("short", NOW + 10), NOW).await.unwrap();
     table.put(&until("prolonged", NOW + 10), NOW).await.unwrap();
     table.put(&until("prolonged", NOW + 20), NOW).await.unwrap();
-    table.put(&put("kept", "x", RowVersion::default()), NOW).await.unwrap();
+    table.put(&new_row("kept", "x"), NOW).await.unwrap();
     table.put(&until("removed", NOW + 10), NOW).await.unwrap();
     table.remove("removed", NOW).await.unwrap();
     assert_eq!(table.remove("never", NOW).await.unwrap(), PutOutcome::Done);
@@ -134,7 +133,7 @@ async fn a_row_goes_when_it_is_removed_and_when_its_time_is_over() {
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "prolonged"]);
     assert_eq!(table.all().await.unwrap().0, version, "what was over counted for nothing");
     // A write deletes expired rows too.
-    table.put(&put("next", "x", RowVersion::default()), NOW + 20).await.unwrap();
+    table.put(&new_row("next", "x"), NOW + 20).await.unwrap();
     assert_eq!(rows(&table).await.iter().map(|row| &*row.0).collect::<Vec<_>>(), ["kept", "next"]);
     assert_eq!(redis.execute("ZCARD {test}:state:people:ends").integer(), 0);
 }
@@ -145,10 +144,10 @@ async fn a_table_that_is_full_takes_changes_of_what_it_has_and_no_more() {
     let mut table = table(&redis);
     table.rows_max = 2;
     for key in ["a", "b"] {
-        assert_eq!(table.put(&put(key, "1", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Done);
+        assert_eq!(table.put(&new_row(key, "1"), NOW).await.unwrap(), PutOutcome::Done);
     }
-    assert_eq!(table.put(&put("c", "1", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Full);
-    assert_eq!(table.put(&put("a", "2", RowVersion::default()), NOW).await.unwrap(), PutOutcome::Done);
+    assert_eq!(table.put(&new_row("c", "1"), NOW).await.unwrap(), PutOutcome::Full);
+    assert_eq!(table.put(&new_row("a", "2"), NOW).await.unwrap(), PutOutcome::Done);
     assert_eq!(rows(&table).await.len(), 2);
 }
 
@@ -163,7 +162,7 @@ async fn replica_gets_each_change_and_reads_no_row_twice() {
     assert_eq!(node.change().await, None);
     assert_eq!(node.replica.health(), Ok(()));
     let table = table(&redis);
-    table.put(&put("a", "1", RowVersion::default()), NOW).await.unwrap();
+    table.put(&new_row("a", "1"), NOW).await.unwrap();
     node.hear().await;
     assert_eq!(node.change().await, Some(TableChange::Put(row(&table, "a").await)));
     table.remove("a", NOW).await.unwrap();
@@ -180,21 +179,21 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     let table = table(&redis);
     let mut asked = node.replica.sync_state.reconcile_requests();
     asked.mark_unchanged();
-    table.put(&put("a", "missed", RowVersion::default()), NOW).await.unwrap();
+    table.put(&new_row("a", "missed"), NOW).await.unwrap();
     while !matches!(node.pubsub.next().await, PubsubEvent::Message { .. }) {}
-    table.put(&put("b", "heard", RowVersion::default()), NOW).await.unwrap();
+    table.put(&new_row("b", "heard"), NOW).await.unwrap();
     node.hear().await;
     assert_eq!(node.change().await, None, "it follows on something that is not known");
     assert!(asked.has_changed().unwrap(), "a look is asked for at once");
     node.reconcile().await;
     assert_eq!(all(node.change().await), ["heard", "missed"]);
     // A reconciliation finds a change without its message, and the loss of all rows even after as many new writes.
-    table.put(&put("c", "unheard", RowVersion::default()), NOW).await.unwrap();
+    table.put(&new_row("c", "unheard"), NOW).await.unwrap();
     node.reconcile().await;
     assert_eq!(all(node.change().await), ["heard", "missed", "unheard"]);
     redis.execute("FLUSHALL");
     for key in ["d", "e", "f"] {
-        table.put(&put(key, "new", RowVersion::default()), NOW).await.unwrap();
+        table.put(&new_row(key, "new"), NOW).await.unwrap();
     }
     node.reconcile().await;
     assert_eq!(all(node.change().await), ["new"; 3]);
@@ -206,7 +205,7 @@ async fn a_view_that_is_told_too_much_at_once_reads_all() {
     let mut node = Node::start_read(&redis).await;
     let table = table(&redis);
     for number in 0..=1000 {
-        table.put(&put(&number.to_string(), "1", RowVersion::default()), NOW).await.unwrap();
+        table.put(&new_row(&number.to_string(), "1"), NOW).await.unwrap();
         node.hear().await;
     }
     assert_eq!(node.change().await, None);
