@@ -10,23 +10,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tidings_testkit::{ChildProcess, StubRequest, TempDirectory, eventually, free_port, read_lines};
 
-use super::tokens::{KEY, protected_in};
+use super::tokens::{KEY, protected};
 use crate::hub::{ProgramOutput, RunTidings, TestHub};
-
-/// A directory, and a hub that keeps nothing on disk.
-fn hub() -> (TempDirectory, TestHub) {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[]);
-    (directory, hub)
-}
 
 fn arguments<'a>(hub: &'a TestHub, more: &'a str) -> Vec<&'a str> {
     ["bench", "--url", &hub.url].into_iter().chain(more.split_whitespace()).collect()
 }
 
 /// Runs a bench with the hub's URL and these arguments.
-fn bench(directory: &TempDirectory, hub: &TestHub, more: &str) -> ProgramOutput {
-    directory.run(&arguments(hub, more), &[])
+fn bench(hub: &TestHub, more: &str) -> ProgramOutput {
+    hub.run(&arguments(hub, more), &[])
 }
 
 /// Returns the JSON report of a bench that exited with this code.
@@ -60,8 +53,8 @@ fn assert_clean(report: &Value) {
 
 #[test]
 fn every_event_reaches_every_stream_of_a_hub() {
-    let (directory, hub) = hub();
-    let report = json(&bench(&directory, &hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
+    let hub = TestHub::in_memory(&[]);
+    let report = json(&bench(&hub, "-c 50 -r 100 -s 1 --warm-up 0.2 --json"), 0);
     assert_clean(&report);
     assert_eq!(count(&report, "/connections/opened"), 50);
     assert!(figure(&report, "/connections/perSecond") > 0.0);
@@ -83,8 +76,8 @@ fn every_event_reaches_every_stream_of_a_hub() {
 
 #[test]
 fn summary_names_result_and_figures() {
-    let (directory, hub) = hub();
-    let outcome = bench(&directory, &hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
+    let hub = TestHub::in_memory(&[]);
+    let outcome = bench(&hub, "-c 3 -r 20 -s 0.5 --warm-up 0");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
     for words in
         ["3 of 3 opened", "deliveries/s", "lost 0, doubled 0, out of order 0", "p99.9", "memory", "✓"]
@@ -95,12 +88,12 @@ fn summary_names_result_and_figures() {
 
 #[test]
 fn batches_and_many_channels_are_counted_as_single_events_are() {
-    let (directory, hub) = hub();
+    let hub = TestHub::in_memory(&[]);
     for arguments in
         ["--batch 10 --channels 20 --rate 500", "--channels 3 --rate max", "--batch 7 --rate max --size 500"]
     {
         let arguments = format!("-c 40 -s 0.5 --warm-up 0.1 --json {arguments}");
-        let report = json(&bench(&directory, &hub, &arguments), 0);
+        let report = json(&bench(&hub, &arguments), 0);
         assert_clean(&report);
         assert!(count(&report, "/publishes/events") > 100, "{report:#}");
     }
@@ -108,9 +101,9 @@ fn batches_and_many_channels_are_counted_as_single_events_are() {
 
 #[test]
 fn reconnect_storms_and_slow_readers_lose_nothing() {
-    let (directory, hub) = hub();
+    let hub = TestHub::in_memory(&[]);
     let arguments = "-c 40 -r 200 -s 2 --warm-up 0 --storm 0.4 --storm-share 60 --slow 2 --stuck 2 --json";
-    let report = json(&bench(&directory, &hub, arguments), 0);
+    let report = json(&bench(&hub, arguments), 0);
     assert_clean(&report);
     assert!(count(&report, "/storms/count") >= 2, "{report:#}");
     assert_eq!(count(&report, "/storms/backMs/count"), count(&report, "/storms/cut"));
@@ -121,8 +114,8 @@ fn reconnect_storms_and_slow_readers_lose_nothing() {
 
 #[test]
 fn streams_without_events_are_measured() {
-    let (directory, hub) = hub();
-    let report = json(&bench(&directory, &hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
+    let hub = TestHub::in_memory(&[]);
+    let report = json(&bench(&hub, "-c 20 -r 0 -s 0.3 --warm-up 0 --json"), 0);
     assert_eq!(count(&report, "/deliveries/expected"), 0);
     assert!(figure(&report, "/server/memoryKibPerConnection") >= 0.0);
 }
@@ -135,8 +128,8 @@ struct BenchProcess {
 
 impl BenchProcess {
     /// Starts a bench, and waits until it has delivered events.
-    fn start(directory: &TempDirectory, hub: &TestHub, more: &str) -> Self {
-        let mut command = directory.command(&arguments(hub, more));
+    fn start(hub: &TestHub, more: &str) -> Self {
+        let mut command = hub.command(&arguments(hub, more));
         let mut process = ChildProcess::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
         let stdout = read_lines(process.take_stdout());
         eventually("events are delivered", || hub.metric("tidings_events_delivered_total") > 100.0);
@@ -151,8 +144,8 @@ impl BenchProcess {
 
 #[test]
 fn hub_that_dies_under_load_is_reported_as_a_fault() {
-    let (directory, hub) = hub();
-    let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 60 --json");
+    let hub = TestHub::in_memory(&[]);
+    let bench = BenchProcess::start(&hub, "-c 10 -r 100 -s 60 --json");
     hub.kill();
     let report = json(&bench.wait(), 1);
     assert_eq!(count(&report, "/connections/closed"), 10);
@@ -164,8 +157,8 @@ fn hub_that_dies_under_load_is_reported_as_a_fault() {
 
 #[test]
 fn interrupted_bench_prints_its_figures_so_far() {
-    let (directory, hub) = hub();
-    let bench = BenchProcess::start(&directory, &hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
+    let hub = TestHub::in_memory(&[]);
+    let bench = BenchProcess::start(&hub, "-c 10 -r 100 -s 600 --warm-up 0 --json");
     bench.process.signal(Signal::INT);
     let report = json(&bench.wait(), 0);
     assert_clean(&report);
@@ -175,20 +168,18 @@ fn interrupted_bench_prints_its_figures_so_far() {
 
 #[test]
 fn refusal_is_printed_with_its_code_and_a_remedy() {
-    let directory = TempDirectory::create();
-    let hub = protected_in(&directory, "");
-    let outcome = bench(&directory, &hub, "-c 5 -s 1");
+    let hub = protected("");
+    let outcome = bench(&hub, "-c 5 -s 1");
     outcome.assert(1, &["none of 5 streams", "status 401 credentials_missing", "--token", "bench.*"]);
     assert_eq!(outcome.stdout, "");
-    let report = json(&bench(&directory, &hub, &format!("-c 5 -s 0.3 --json --token {KEY}")), 0);
+    let report = json(&bench(&hub, &format!("-c 5 -s 0.3 --json --token {KEY}")), 0);
     assert_clean(&report);
 }
 
 #[test]
 fn refused_stream_is_printed_and_reported_as_a_fault() {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
-    let report = json(&bench(&directory, &hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CONNECTIONS", "7")]);
+    let report = json(&bench(&hub, "-c 10 -r 50 -s 0.3 --warm-up 0 --json"), 1);
     assert_eq!(count(&report, "/connections/opened"), 7);
     assert_eq!(count(&report, "/connections/failed"), 3);
     let failure = &report["connections"]["failures"][0];
@@ -229,14 +220,14 @@ impl ForeignServer {
         Self { port }
     }
 
-    fn bench(&self, directory: &TempDirectory, arguments: &str) -> ProgramOutput {
+    fn bench(&self, arguments: &str) -> ProgramOutput {
         let subscribe = format!("http://127.0.0.1:{}/sub/{{channel}}?n={{n}}", self.port);
         let publish = format!("http://127.0.0.1:{}/pub/{{channel}}", self.port);
         let body = "{\"channel\":\"{channel}\",\"text\":\"{data_json}\"}";
         let first = ["bench", "--subscribe", &subscribe, "--publish", &publish, "--body", body];
         let with_header = ["--publish-method", "PUT", "--publish-header", "X-Key: 1"];
         let arguments = first.into_iter().chain(with_header).chain(arguments.split_whitespace());
-        directory.run(&arguments.collect::<Vec<_>>(), &[])
+        TempDirectory::create().run(&arguments.collect::<Vec<_>>(), &[])
     }
 }
 
@@ -265,19 +256,17 @@ fn serve(mut socket: TcpStream, streams: &Mutex<Vec<SyncSender<String>>>, delive
 
 #[test]
 fn server_of_another_kind_is_measured_by_url_templates() {
-    let directory = TempDirectory::create();
     let other = ForeignServer::start(|_, event| vec![event.to_owned()]);
-    let report = json(&other.bench(&directory, "-c 5 -r 100 -s 0.5 --warm-up 0 --json"), 0);
+    let report = json(&other.bench("-c 5 -r 100 -s 0.5 --warm-up 0 --json"), 0);
     assert_clean(&report);
     assert!(count(&report, "/deliveries/received") > 100, "{report:#}");
 }
 
 #[test]
 fn silent_loss_duplicates_and_disorder_are_reported_as_faults() {
-    let directory = TempDirectory::create();
     let faulty = |deliver: DeliverFn| {
         let server = ForeignServer::start(deliver);
-        json(&server.bench(&directory, "-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1)
+        json(&server.bench("-c 2 -r 50 -s 0.5 --warm-up 0 --publishers 1 --json"), 1)
     };
     let report = faulty(|count, event| if count == 5 { vec![] } else { vec![event.to_owned()] });
     assert_eq!(count(&report, "/deliveries/lost"), 2, "{report:#}");

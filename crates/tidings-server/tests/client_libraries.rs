@@ -84,7 +84,7 @@ impl LibraryRun {
     fn until_all_have_all(&mut self) {
         let count = self.published.0.len();
         self.until("every library has every event", |adapters| {
-            adapters.iter().all(|adapter| adapter.heard().count() >= count)
+            adapters.iter().all(|adapter| adapter.delivered().count() >= count)
         });
     }
 
@@ -147,38 +147,28 @@ fn play(libraries: &'static [Library]) {
     assert!(report.is_empty(), "\n{report}");
 }
 
-#[test]
-fn libraries_of_npm_deliver_each_event_once_and_no_empty_message() {
-    play(NPM);
+/// Declares a test for the libraries of each registry.
+macro_rules! library_tests {
+    ($($(#[$ignore:meta])? $name:ident: $libraries:expr;)+) => {
+        $(#[test]
+        $(#[$ignore])?
+        fn $name() {
+            play($libraries);
+        })+
+    };
 }
 
-#[test]
-fn libraries_of_pypi_deliver_each_event_once_and_no_empty_message() {
-    play(PYPI);
-}
-
-#[test]
-#[ignore = "starts a browser: cargo xtask clients"]
-fn libraries_of_npm_in_a_page_deliver_each_event_once_and_no_empty_message() {
-    play(NPM_IN_CHROMIUM);
-}
-
-#[test]
-#[ignore = "needs Go: cargo xtask clients"]
-fn libraries_of_go_deliver_each_event_once_and_no_empty_message() {
-    play(GO);
-}
-
-#[test]
-#[ignore = "needs Java and Maven: cargo xtask clients"]
-fn libraries_of_maven_deliver_each_event_once_and_no_empty_message() {
-    play(MAVEN);
-}
-
-#[test]
-#[ignore = "builds crates of its own: cargo xtask clients"]
-fn libraries_of_crates_io_deliver_each_event_once_and_no_empty_message() {
-    play(CRATES);
+library_tests! {
+    libraries_of_npm_deliver_each_event_once_and_no_empty_message: NPM;
+    libraries_of_pypi_deliver_each_event_once_and_no_empty_message: PYPI;
+    #[ignore = "starts a browser: cargo xtask clients"]
+    libraries_of_npm_in_a_page_deliver_each_event_once_and_no_empty_message: NPM_IN_CHROMIUM;
+    #[ignore = "needs Go: cargo xtask clients"]
+    libraries_of_go_deliver_each_event_once_and_no_empty_message: GO;
+    #[ignore = "needs Java and Maven: cargo xtask clients"]
+    libraries_of_maven_deliver_each_event_once_and_no_empty_message: MAVEN;
+    #[ignore = "builds crates of its own: cargo xtask clients"]
+    libraries_of_crates_io_deliver_each_event_once_and_no_empty_message: CRATES;
 }
 
 #[test]

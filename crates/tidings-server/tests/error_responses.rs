@@ -9,7 +9,7 @@ use crate::{proxy::Proxy, transports::TRANSPORTS};
 
 /// Sends bytes over both transports, and asserts the status, code and text of the refusal, and the end of the connection.
 #[track_caller]
-fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, says: &str) {
+fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, expected: &str) {
     let name: String = String::from_utf8_lossy(bytes).escape_debug().take(80).collect();
     for transport in TRANSPORTS {
         let mut connection = transport.connect(hub);
@@ -18,7 +18,7 @@ fn refuses(hub: &TestHub, bytes: &[u8], status: u16, code: &str, says: &str) {
         let answer = connection.read_response();
         assert_eq!(answer.head.status, status, "{transport:?}: {name}: {answer:?}");
         let json = answer.assert_problem(status, code).json();
-        assert!(json["detail"].as_str().unwrap().contains(says), "{transport:?}: {name}: {json}");
+        assert!(json["detail"].as_str().unwrap().contains(expected), "{transport:?}: {name}: {json}");
         assert_eq!(answer.head.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(answer.head.header("cache-control"), Some("no-store"), "{name}");
         assert!(answer.head.header("date").is_some(), "{name}");
@@ -32,7 +32,7 @@ fn head(hub: &TestHub, line: &str, headers: &str) -> Vec<u8> {
 #[test]
 fn malformed_request_gets_a_problem_document() {
     let hub = TestHub::in_memory(&[]);
-    for (line, says) in [
+    for (line, expected) in [
         ("GET /healthz HTTP/1.2", "version"),
         ("GET /healthz HTTP/0.9", "version"),
         ("GET /healthz HTTP/2.0", "version"),
@@ -46,9 +46,9 @@ fn malformed_request_gets_a_problem_document() {
         ("GET nowhere/at/all HTTP/1.1", "target"),
         ("\u{16}\u{3}\u{1}", "control character"),
     ] {
-        refuses(&hub, &head(&hub, line, ""), 400, "bad_request", says);
+        refuses(&hub, &head(&hub, line, ""), 400, "bad_request", expected);
     }
-    for (headers, says) in [
+    for (headers, expected) in [
         ("X: a\nY: b\r\n", "line feed"),
         ("X: a\r\n folded\r\n", "goes on in the next line"),
         ("X : a\r\n", "blank"),
@@ -61,7 +61,7 @@ fn malformed_request_gets_a_problem_document() {
         ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding"),
         ("Transfer-Encoding: gzip\r\n", "Transfer-Encoding"),
     ] {
-        refuses(&hub, &head(&hub, "POST /api/v1/events/a HTTP/1.1", headers), 400, "bad_request", says);
+        refuses(&hub, &head(&hub, "POST /api/v1/events/a HTTP/1.1", headers), 400, "bad_request", expected);
     }
     refuses(&hub, b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad_header", "Host");
     refuses(&hub, b"\r\n\r\n\nGET", 400, "bad_request", "line feed");

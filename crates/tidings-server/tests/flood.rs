@@ -23,10 +23,10 @@ struct OtherClient {
 impl OtherClient {
     fn new(hub: &TestHub) -> Self {
         let reader = hub.subscribe("/api/v1/events/bystander");
-        let mut it = Self { reader, memory: 0, count: 0 };
-        it.assert_served(hub);
-        it.memory = hub.resident_bytes();
-        it
+        let mut client = Self { reader, memory: 0, count: 0 };
+        client.assert_served(hub);
+        client.memory = hub.resident_bytes();
+        client
     }
 
     #[track_caller]

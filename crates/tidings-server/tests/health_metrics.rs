@@ -1,6 +1,6 @@
 //! Health, metrics and the start page: routes for operators.
 
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, SseReader, eventually};
 
 use super::tokens::SECRET;
 use super::transports::TRANSPORTS;
@@ -114,9 +114,8 @@ fn start_page_loads_nothing_from_other_hosts() {
 
 #[test]
 fn load_balancer_may_probe_in_any_of_its_ways() {
-    let directory = TempDirectory::create();
-    let open = TestHub::in_memory_in(&directory, &[]);
-    let protected = TestHub::in_memory_in(&directory, &[("TIDINGS_AUTH_SECRET", SECRET)]);
+    let open = TestHub::in_memory(&[]);
+    let protected = TestHub::in_memory(&[("TIDINGS_AUTH_SECRET", SECRET)]);
     for hub in [&open, &protected] {
         for path in ["/healthz", "/readyz"] {
             for method in ["GET", "HEAD", "OPTIONS"] {

@@ -16,7 +16,13 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tidings");
 
 /// Runs commands of the program in a directory, with an empty environment and no input.
 pub(crate) trait RunTidings {
-    fn command(&self, arguments: &[&str]) -> Command;
+    fn directory(&self) -> &Path;
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(self.directory()).env_clear().stdin(Stdio::null());
+        command
+    }
 
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> ProgramOutput {
         let output = self.command(arguments).envs(variables.iter().copied()).output().unwrap();
@@ -29,10 +35,14 @@ pub(crate) trait RunTidings {
 }
 
 impl RunTidings for TempDirectory {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(arguments).current_dir(self.path()).env_clear().stdin(Stdio::null());
-        command
+    fn directory(&self) -> &Path {
+        self.path()
+    }
+}
+
+impl RunTidings for TestHub {
+    fn directory(&self) -> &Path {
+        &self.path
     }
 }
 

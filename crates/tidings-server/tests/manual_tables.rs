@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use tidings_testkit::{HttpHead, RedisServer, TempDirectory};
+use tidings_testkit::{HttpHead, RedisServer};
 
 use crate::hub::TestHub;
-use crate::tokens::{SECRET, protected_with_in};
+use crate::tokens::{SECRET, protected_with};
 
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -30,8 +30,7 @@ fn head(hub: &TestHub, method: &str, path: &str, headers: &[(&str, &str)], body:
 
 /// A response of each kind.
 fn answers() -> Vec<HttpHead> {
-    let directory = TempDirectory::create();
-    let hub = TestHub::in_memory_in(&directory, &[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
+    let hub = TestHub::in_memory(&[("TIDINGS_LIMITS_CONNECTIONS", "1")]);
     let origin = ("Origin", PAGE);
     let get = |path, headers: &[_]| head(&hub, "GET", path, headers, b"");
     let mut stream = hub.send_request("GET", "/api/v1/events/a", &[origin], b"");
@@ -54,9 +53,7 @@ fn answers() -> Vec<HttpHead> {
         head(&hub, "OPTIONS", "/api/v1/publish", &preflight, b""),
         hub.send_raw("GET /healthz HTTP/1.2\r\n\r\n").head,
     ];
-    let directory = TempDirectory::create();
-    let origins = [("TIDINGS_CORS_ORIGINS", "*")];
-    let hub = protected_with_in(&directory, &format!("secret = {SECRET:?}"), &origins);
+    let hub = protected_with(&format!("secret = {SECRET:?}"), &[("TIDINGS_CORS_ORIGINS", "*")]);
     heads.push(head(&hub, "GET", "/api/v1/events/a", &[origin], b""));
     let statuses: Vec<u16> = heads.iter().map(|head| head.status).collect();
     let expected = [200, 503, 400, 200, 200, 404, 200, 200, 200, 200, 200, 405, 200, 204, 400, 401];

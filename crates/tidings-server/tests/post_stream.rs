@@ -129,7 +129,7 @@ fn open_event_of_a_posted_stream_names_its_channels() {
 #[test]
 fn invalid_stream_bodies_are_refused_with_a_reason() {
     let hub = TestHub::in_memory(&[]);
-    for (body, says) in [
+    for (body, expected) in [
         ("", "it is no object"),
         ("[\"a\"]", "it is no object"),
         ("{\"channels\":[\"a\"]", "EOF"),
@@ -150,7 +150,7 @@ fn invalid_stream_bodies_are_refused_with_a_reason() {
     ] {
         let refusal = hub.post(PATH, body);
         let json = refusal.assert_problem(400, "malformed_body").json();
-        assert!(json["detail"].as_str().unwrap().contains(says), "{body}: {json}");
+        assert!(json["detail"].as_str().unwrap().contains(expected), "{body}: {json}");
     }
     let refusal = hub.post(&format!("{PATH}?history=all"), "{\"channels\":[\"a\"]}");
     refusal.assert_problem(400, "bad_query");

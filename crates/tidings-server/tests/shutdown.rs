@@ -86,7 +86,6 @@ struct DrainingHub {
     hub: TestHub,
     begun: Instant,
     _streams: Vec<SseReader>,
-    _directory: TempDirectory,
 }
 
 const WINDOW_MS: u64 = 60_000;
@@ -94,17 +93,16 @@ const WINDOW_MS: u64 = 60_000;
 impl DrainingHub {
     /// Connects by `connect`, begins the shutdown, and returns the hub and the connections.
     fn hub<Made>(connect: impl FnOnce(&TestHub) -> Made) -> (Self, Made) {
-        let directory = TempDirectory::create();
         let window = format!("{WINDOW_MS}ms");
         let origins = ("TIDINGS_CORS_ORIGINS", "http://page.example");
-        let mut hub = TestHub::in_memory_in(&directory, &[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
+        let mut hub = TestHub::in_memory(&[("TIDINGS_SHUTDOWN_WINDOW", &window), origins]);
         // Their ends are spread over more than half of the window.
         let streams = (0..20).map(|_| hub.subscribe("/api/v1/events/open")).collect();
         let made = connect(&hub);
         let begun = Instant::now();
         hub.signal(Signal::TERM);
         hub.read_log_through("shutting down connections");
-        (Self { hub, begun, _streams: streams, _directory: directory }, made)
+        (Self { hub, begun, _streams: streams }, made)
     }
 
     /// Asserts that the client reconnects after the window.

@@ -157,14 +157,14 @@ fn stream_with_transient_events_only_gets_its_position() {
     let hub = TestHub::in_memory(&[("TIDINGS_STREAM_KEEP_ALIVE", "300ms")]);
     let mut reader = hub.open_stream("/api/v1/events/a");
     let newest = hub.publish("other", "1");
-    let mut heard = 0;
+    let mut received = 0;
     // Each event follows the last one at once: the stream is never silent for long.
     while reader.last_event_id() != newest {
         hub.post("/api/v1/events/a?store=false", "tick").assert_status(200);
         assert_eq!(reader.data(), "tick");
-        heard += 1;
+        received += 1;
     }
-    assert!(heard > 3, "{heard}");
+    assert!(received > 3, "{received}");
 }
 
 #[test]

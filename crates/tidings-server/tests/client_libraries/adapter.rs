@@ -72,7 +72,7 @@ impl Adapter {
     }
 
     /// Names and data of the messages that may be events of a publisher.
-    pub(super) fn heard(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn delivered(&self) -> impl Iterator<Item = (&str, &str)> {
         let published = self.messages.iter().filter(|it| !it.name.starts_with("tidings.") && !it.is_empty());
         published.map(|it| (it.name.as_str(), it.data.as_deref().unwrap_or_default()))
     }
@@ -88,16 +88,16 @@ impl Adapter {
         }
         let own = |it: &&LibraryMessage| it.name.starts_with("tidings.") && it.name != END && !it.is_empty();
         faults.extend(self.messages.iter().filter(own).map(|it| format!("{} {:?}", it.name, it.data)));
-        let heard: Vec<(&str, &str)> = self.heard().collect();
+        let delivered: Vec<(&str, &str)> = self.delivered().collect();
         let expected: Vec<(&str, &str)> =
             published.iter().map(|(name, text)| (*name, self.library.hands_out(text))).collect();
-        if heard != expected {
-            let place = heard.iter().zip(&expected).take_while(|(left, right)| left == right).count();
+        if delivered != expected {
+            let place = delivered.iter().zip(&expected).take_while(|(left, right)| left == right).count();
             let [got, wanted] =
-                [&heard, &expected].map(|it| it.get(place).map(|(name, text)| (name, cut(text))));
+                [&delivered, &expected].map(|it| it.get(place).map(|(name, text)| (name, cut(text))));
             faults.push(format!(
                 "{} of {} events; at {place}: {got:?} where {wanted:?} was published",
-                heard.len(),
+                delivered.len(),
                 expected.len()
             ));
         }
