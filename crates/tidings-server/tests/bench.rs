@@ -7,11 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
-use serde_json::Value;
-use tidings_testkit::{ChildProcess, StubRequest, TempDirectory, eventually, free_port, read_lines};
 
-use super::tokens::{KEY, protected};
-use crate::hub::{ProgramOutput, RunTidings, TestHub};
+use crate::prelude::*;
 
 fn arguments<'a>(hub: &'a TestHub, more: &'a str) -> Vec<&'a str> {
     ["bench", "--url", &hub.url].into_iter().chain(more.split_whitespace()).collect()

@@ -1,10 +1,7 @@
 //! A data directory that serves from one log, then from another, then from the first again: clients get a gap for the events
 //! of the second.
 
-use serde_json::Value;
-use tidings_testkit::{RedisServer, TempDirectory};
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

@@ -1,8 +1,6 @@
 //! `tidings check`.
 
-use tidings_testkit::TempDirectory;
-
-use crate::hub::RunTidings;
+use crate::prelude::*;
 
 const PAGE: &str = include_str!("../../../docs/settings.md");
 

@@ -7,13 +7,11 @@ mod libraries;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{TempDirectory, fixed_port};
 
 use self::adapter::Adapter;
 use self::libraries::{CRATES, GO, Library, MAVEN, NPM, NPM_IN_CHROMIUM, PYPI};
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const CHANNEL: &str = "room";
 /// The longest back-off of a library after several attempts.

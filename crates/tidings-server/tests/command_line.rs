@@ -4,10 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
 use rustix::process::Signal;
-use tidings_testkit::{ChildProcess, TempDirectory, eventually};
 
-use super::tokens::protected_in;
-use crate::hub::{ProgramOutput, RunTidings, TestHub};
+use crate::prelude::*;
 
 fn address_without_listener() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()

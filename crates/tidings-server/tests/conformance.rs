@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
 use tidings_protocol::Subscription;
 use tidings_protocol::sse::{Parser, StreamItem};
-use tidings_testkit::HttpResponse;
 
-use crate::hub::TestHub;
-use crate::transports::{StreamTranscript, assert_same_body, request_both};
+use crate::prelude::*;
 
 fn cases(file: &str) -> Value {
     let path = format!("{}/../../conformance/{file}", env!("CARGO_MANIFEST_DIR"));

@@ -5,11 +5,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
-use tidings_testkit::{RedisServer, RespReply, TempDirectory, eventually};
-
 use super::proxy::Proxy;
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const NGINX: &str = include_str!("../../../deploy/nginx.conf");
 const DOCKERFILE: &str = include_str!("../../../deploy/Dockerfile");

@@ -2,10 +2,8 @@
 
 use std::io::Write as _;
 
-use tidings_testkit::SseReader;
-
-use crate::hub::TestHub;
-use crate::{proxy::Proxy, transports::TRANSPORTS};
+use crate::prelude::*;
+use crate::proxy::Proxy;
 
 /// Sends bytes over both transports, and asserts the status, code and text of the refusal, and the end of the connection.
 #[track_caller]

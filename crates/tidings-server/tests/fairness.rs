@@ -3,10 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tidings_testkit::{SseReader, eventually};
-
-use crate::hub::TestHub;
 use crate::many_clients::{StreamFleet, publish_numbered};
+use crate::prelude::*;
 
 /// Most events of the busy channel that not all streams have received: the broadcast never ends, and stays bounded.
 const OUTSTANDING_MAX: u64 = 600;

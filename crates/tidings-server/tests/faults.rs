@@ -6,10 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
-use tidings_testkit::{HttpConnection, TempDirectory, eventually, numbers, read_lines};
 
-use crate::hub::{RunTidings, TestHub, can_unshare};
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

@@ -2,14 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tidings_testkit::{SseReader, eventually};
-
-use crate::clients::Http2;
 use crate::http2_frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PROTOCOL_ERROR,
     RawHttp2Client, SETTINGS, WINDOW_UPDATE, frame, get, request, reset, stream_id,
 };
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const STREAM: &str = "/api/v1/events/a";
 

@@ -1,10 +1,6 @@
 //! Health, metrics and the start page: routes for operators.
 
-use tidings_testkit::{RedisServer, SseReader, eventually};
-
-use super::tokens::SECRET;
-use super::transports::TRANSPORTS;
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 #[test]
 fn metrics_have_their_names_and_values() {

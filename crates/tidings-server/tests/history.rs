@@ -1,10 +1,8 @@
 //! Stored events as JSON pages.
 
-use serde_json::{Value, json};
 use tidings_protocol::EventId;
-use tidings_testkit::{TempDirectory, eventually};
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 fn page(hub: &TestHub, query: &str) -> Value {
     hub.get(&format!("/api/v1/channels/a/events{query}")).assert_status(200).json()

@@ -4,11 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually};
-
-use super::transports::TRANSPORTS;
-use crate::hub::{RunTidings, TestHub, can_unshare};
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 /// A request that an attacker tries to smuggle in.

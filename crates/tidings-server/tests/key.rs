@@ -1,8 +1,6 @@
 //! `tidings key`.
 
-use tidings_testkit::TempDirectory;
-
-use crate::hub::{ProgramOutput, RunTidings};
+use crate::prelude::*;
 
 fn secret_of(outcome: &ProgramOutput) -> &str {
     let at = outcome.stdout.find("tk_").unwrap_or_else(|| panic!("no secret in {outcome:?}"));

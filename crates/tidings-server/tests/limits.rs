@@ -1,14 +1,7 @@
 //! Limits of a hub: the refusal that each gives, the setting that it names, and the clients that it leaves alone.
 
-use serde_json::json;
-use tidings_testkit::{HttpConnection, HttpResponse, eventually};
-
-use crate::{
-    clients::{EventReader as _, Http2, api_key, token_with},
-    hook_backend::{ALLOW, HookBackend},
-    hub::TestHub,
-    tokens::{KEY, SECRET, bearer, protected_with, token},
-};
+use crate::hook_backend::{ALLOW, HookBackend};
+use crate::prelude::*;
 
 const OWN: &str = "/api/v1/events/user.u";
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];

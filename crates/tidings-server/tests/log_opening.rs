@@ -3,12 +3,9 @@
 use std::thread;
 
 use rustix::process::Signal;
-use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{HttpResponse, SseReader, TempDirectory, eventually, with_position};
 
-use super::transports::TRANSPORTS;
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/events/a";
 /// While this file exists, the opening waits.

@@ -6,6 +6,7 @@ mod clients;
 mod hook_backend;
 mod http2_frames;
 mod hub;
+mod prelude;
 mod proxy;
 mod python;
 mod tokens;

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use tidings_testkit::{HttpHead, RedisServer};
-
-use crate::hub::TestHub;
-use crate::tokens::{SECRET, protected_with};
+use crate::prelude::*;
 
 const PAGE: &str = "http://localhost:3000";
 const JSON: (&str, &str) = ("Content-Type", "application/json");

@@ -1,14 +1,6 @@
 //! `POST /api/v1/stream`: a stream whose channels are in the body, over a shard, hyper and HTTP/2.
 
-use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, SseReader, eventually};
-
-use crate::{
-    clients::{EventReader as _, Http2, token_for},
-    hub::TestHub,
-    tokens::{KEY, SECRET, bearer, merged, protected, protected_with, token},
-    transports::{TRANSPORTS, Transport},
-};
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/stream";
 const PAGE: &str = "https://app.example.com";

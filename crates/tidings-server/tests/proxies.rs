@@ -1,10 +1,9 @@
 //! Each proxy of the manual forwards events at once, and keeps a quiet stream open. Module `restart` restarts the hub behind them.
 
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::SseReader;
 
 use super::proxy::{Changes, Proxy};
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const STREAM: &str = "/api/v1/events/a";
 const EVENTS: usize = 20;
@@ -42,7 +41,7 @@ fn first_byte_and_each_event_arrive_while_the_stream_is_open() {
         let proxy = start(hub.authority(), &[]);
         let mut reader = open(&proxy);
         for number in 0..EVENTS {
-            let data = format!("{} {number}", name);
+            let data = format!("{name} {number}");
             proxy.request("POST", STREAM, &data).read_response().assert_status(200);
             assert_eq!(reader.data(), data);
         }
@@ -59,7 +58,7 @@ fn keep_alives_keep_a_quiet_stream_open_beyond_the_timeout_of_the_proxy() {
         let mut reader = open(&proxy);
         let mut left = KEEP_ALIVES;
         while left > 0 {
-            let item = reader.next_item().unwrap_or_else(|| panic!("{} closed the stream", name));
+            let item = reader.next_item().unwrap_or_else(|| panic!("{name} closed the stream"));
             left -= usize::from(matches!(item, StreamItem::Comment(_)));
         }
         hub.publish("a", name);
@@ -75,7 +74,7 @@ fn silent_stream_is_closed_by_a_proxy_with_a_timeout() {
         let proxy = start(hub.authority(), changes);
         let mut reader = open(&proxy);
         let mut items = std::iter::from_fn(|| reader.next_item());
-        assert!(items.all(|item| !matches!(item, StreamItem::Event(_))), "{}", name);
+        assert!(items.all(|item| !matches!(item, StreamItem::Event(_))), "{name}");
     }
 }
 
@@ -90,7 +89,7 @@ fn channels_that_fit_no_url_pass_each_proxy_in_a_body() {
     for &(name, start, _) in CASES {
         let proxy = start(hub.authority(), &[]);
         let mut reader = SseReader::open(proxy.request("POST", "/api/v1/stream", &body));
-        assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))), "{}", name);
+        assert!(matches!(reader.next_item(), Some(StreamItem::Retry(_))), "{name}");
         hub.publish(&names[NAMES - 1], name);
         assert_eq!(reader.data(), name);
     }

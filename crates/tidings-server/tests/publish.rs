@@ -1,11 +1,9 @@
 //! Publishing: accepted requests, their responses, and the events that subscribers get.
 
-use serde_json::{Value, json};
 use tidings_protocol::EventId;
 use tidings_protocol::sse::MessageEvent;
-use tidings_testkit::{HttpResponse, TempDirectory, eventually, in_parallel, numbers};
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

@@ -1,10 +1,6 @@
 //! Length of publisher names. The log stores the name of a publisher beside its idempotency keys.
 
-use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, TempDirectory};
-
-use crate::hub::{RunTidings, TestHub};
-use crate::tokens::{KEY, SECRET, claims, hs256, key_lines, lines_of_key, merged};
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

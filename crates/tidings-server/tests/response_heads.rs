@@ -4,10 +4,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidings_testkit::{HttpConnection, eventually};
 
-use crate::hub::TestHub;
-use crate::transports::{StreamTranscript, TRANSPORTS, Transport, assert_same_body};
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/events/a";
 

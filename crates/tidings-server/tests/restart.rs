@@ -7,10 +7,9 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{HttpConnection, SseReader, TempDirectory, eventually, fixed_port, numbers};
 
 use super::proxy::{Proxy, recipe};
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const CLIENTS: usize = 80;
 const ORIGIN: &str = "http://page.example";

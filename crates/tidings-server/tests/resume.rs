@@ -1,11 +1,9 @@
 //! Resume by an id: every event once and in order, or a gap with its reason.
 
-use serde_json::{Value, json};
 use tidings_protocol::sse::StreamItem;
 use tidings_protocol::{Epoch, EventId, Tag};
-use tidings_testkit::{SseReader, TempDirectory, eventually, numbers};
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

@@ -3,10 +3,9 @@
 use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
-use tidings_testkit::TempDirectory;
 
 use crate::http2_frames::{END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, RawHttp2Client, frame, get};
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const FREE_PORT: [&str; 3] = ["--memory", "--listen", "127.0.0.1:0"];
 

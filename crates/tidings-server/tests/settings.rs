@@ -1,8 +1,6 @@
 //! Invalid settings, and the precedence of their sources.
 
-use tidings_testkit::TempDirectory;
-
-use crate::hub::RunTidings;
+use crate::prelude::*;
 
 /// Asserts that `serve` and `check` refuse these settings with these texts.
 #[track_caller]

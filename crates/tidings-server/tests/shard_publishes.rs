@@ -1,11 +1,8 @@
 //! Publishes to a shard, compared with the same publishes through hyper.
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, SseReader, numbers};
 
-use super::transports::{TRANSPORTS, Transport};
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 type RawRequest<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
 

@@ -4,11 +4,8 @@ use std::io::Write;
 use std::net::Shutdown;
 
 use rustix::process::Signal;
-use serde_json::json;
-use tidings_testkit::{HttpConnection, SseReader, eventually};
 
-use crate::hub::TestHub;
-use crate::transports::{assert_same_body, request_both};
+use crate::prelude::*;
 
 #[test]
 fn head_and_body_are_the_same_from_a_shard_and_through_hyper() {

@@ -7,13 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::process::Signal;
-use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{ChildProcess, DEADLINE, SseReader, TempDirectory, eventually, read_lines};
 
-use super::clients::{EventReader as _, Http2};
-use super::transports::TRANSPORTS;
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 /// Reads a stream through its end by a shutdown, and returns its `retry`.
 #[track_caller]

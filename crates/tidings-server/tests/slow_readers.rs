@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tidings_testkit::{SseReader, eventually, numbers};
-
-use crate::clients::Http2;
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// Text that makes an event about this large.
 const PADDING: usize = 1000;

@@ -3,13 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::Shutdown;
 
-use serde_json::json;
 use tidings_protocol::sse::StreamItem;
-use tidings_testkit::{SseReader, eventually, numbers};
 
-use crate::clients::Http2;
-use crate::hub::TestHub;
-use crate::transports::{StreamTranscript, TRANSPORTS};
+use crate::prelude::*;
 
 const FIREFOX: &[(&str, &str)] = &[
     ("Accept", "text/event-stream"),

@@ -3,10 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use serde_json::json;
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually, in_parallel};
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/events/a";
 /// Name of the failpoint's file in the directory of a hub.

@@ -3,8 +3,7 @@
 use std::process::Stdio;
 use std::sync::mpsc::Receiver;
 
-use serde_json::Value;
-use tidings_testkit::{ChildProcess, read_lines};
+use crate::prelude::*;
 
 use super::libraries::Library;
 
