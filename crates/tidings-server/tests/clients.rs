@@ -83,6 +83,18 @@ impl TestHub {
         answer.assert_status(200).json()["id"].as_str().unwrap().to_owned()
     }
 
+    /// Publishes an event as [`TestHub::publish_as_backend`] does, and asserts that it is the next of the stream.
+    #[track_caller]
+    pub(crate) fn assert_delivers(
+        &self,
+        channel: &str,
+        data: &str,
+        reader: &mut (impl EventReader + ?Sized),
+    ) {
+        self.publish_as_backend(channel, data);
+        assert_eq!(reader.data(), data);
+    }
+
     #[track_caller]
     pub(crate) fn subscribe_as(&self, credential: &str, path: &str) -> SseReader {
         let (name, value) = bearer(credential);

@@ -228,17 +228,9 @@ fn preflight_allows_listed_pages_only() {
             (PAGE.into(), "true".into(), "origin".into())
         );
         let allowed = header("access-control-allow-headers");
-        let allowed: Vec<&str> = allowed.split(", ").collect();
-        for wanted in [
-            "authorization",
-            "content-type",
-            "last-event-id",
-            "x-session-id",
-            "idempotency-key",
-            "cache-control",
-        ] {
-            assert!(allowed.contains(&wanted), "{wanted} is not among {allowed:?}");
-        }
+        let expected =
+            "authorization, content-type, last-event-id, x-session-id, idempotency-key, cache-control, ";
+        assert!(allowed.starts_with(expected), "{allowed}");
         let methods = header("access-control-allow-methods");
         assert!(["get", "post", "delete"].iter().all(|method| methods.contains(method)), "{methods}");
         for origin in
@@ -280,10 +272,7 @@ fn any_origin_is_allowed_only_without_a_cookie_setting() {
     for (cors, variables) in [("", &any[..]), ("[cors]\norigins = [\"*\"]\n", &[])] {
         directory.write("tidings.toml", &format!("{settings}{cors}"));
         let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--memory"], variables);
-        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome:?}");
-        for text in ["cors.origins", "auth.cookie", "*"] {
-            assert!(outcome.stderr.contains(text), "{text}: {}", outcome.stderr);
-        }
+        outcome.assert_refused(&["cors.origins", "auth.cookie", "*"]);
     }
 }
 

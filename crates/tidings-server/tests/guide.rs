@@ -42,12 +42,12 @@ fn curl_prints_events_in_the_form_that_existing_parsers_expect() {
 fn test_mode_sends_one_message_and_ends() {
     let hub = TestHub::in_memory(&[("TEST_MODE", "true")]);
     for channel in ["test", "project.123"] {
-        let answer = hub.get(&format!("/api/v1/events/{channel}"));
+        let response = hub.get(&format!("/api/v1/events/{channel}"));
         assert_eq!(
-            answer.assert_status(200).text(),
+            response.assert_status(200).text(),
             "data: {\"type\":\"test\",\"message\":\"SSE endpoint working\"}\n\n"
         );
-        assert_eq!(answer.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
+        assert_eq!(response.head.header("content-type"), Some("text/event-stream; charset=utf-8"));
     }
 }
 
@@ -68,7 +68,7 @@ fn strict_envelope_accepts_exactly_its_two_members() {
     for good in [NOTIFICATION, r#"{"object":"text","type":""}"#, r#" {"type":"t","object":{}} "#] {
         hub.publish("a", good);
     }
-    let refused = [
+    for data in [
         "",
         "text",
         "null",
@@ -83,9 +83,9 @@ fn strict_envelope_accepts_exactly_its_two_members() {
         r#"{"type":"t","object":null}"#,
         r#"{"type":"t","object":[]}"#,
         r#"{"type":"t","object":1}"#,
+        r#"["t",{}]"#,
         r#"{"type":"t","object":{}} x"#,
-    ];
-    for data in refused {
+    ] {
         hub.post("/api/v1/events/a", data).assert_problem(422, "envelope");
         let message = json!({"channels": ["a"], "data": data}).to_string();
         hub.post("/api/v1/publish", message).assert_problem(422, "envelope");
@@ -101,18 +101,12 @@ fn strict_envelope_accepts_listed_types_only() {
     let hub = TestHub::in_memory(&variables);
     hub.publish("a", NOTIFICATION);
     hub.publish("a", r#"{"type":"progress","object":{"progress":1}}"#);
-    let answer = hub.post("/api/v1/events/a", r#"{"type":"status","object":{}}"#);
-    answer.assert_problem(422, "unknown_type");
+    let response = hub.post("/api/v1/events/a", r#"{"type":"status","object":{}}"#);
+    response.assert_problem(422, "unknown_type");
     let batch = [
         json!({"channels": ["a"], "data": {"type": "progress", "object": "1"}}),
         json!({"channels": ["a"], "data": {"type": "other", "object": "1"}}),
     ];
-    let answer = hub.post("/api/v1/publish", json!(batch).to_string());
-    assert_eq!(answer.assert_problem(422, "unknown_type").json()["index"], 1);
-}
-
-#[test]
-fn strict_envelope_refuses_a_list_of_two_members() {
-    let hub = TestHub::in_memory(&[("TIDINGS_CHANNELS_ENVELOPE", "strict")]);
-    hub.post("/api/v1/events/a", r#"["t",{}]"#).assert_problem(422, "envelope");
+    let response = hub.post("/api/v1/publish", json!(batch).to_string());
+    assert_eq!(response.assert_problem(422, "unknown_type").json()["index"], 1);
 }

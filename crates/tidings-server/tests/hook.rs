@@ -100,8 +100,7 @@ fn hook_is_asked_after_the_patterns_allowed_and_never_about_api_keys() {
     hub.get_as(&token("u"), "/api/v1/events/$sys").assert_problem(403, "reserved_channel");
     hub.get_as("nonsense", OWN).assert_problem(401, "bad_credentials");
     let mut reader = hub.subscribe_as(KEY, OWN);
-    hub.publish_as_backend("user.u", "by a key");
-    assert_eq!(reader.data(), "by a key");
+    hub.assert_delivers("user.u", "by a key", &mut reader);
     hub.get_as(KEY, HISTORY).assert_status(200);
     hub.get("/healthz").assert_status(200);
     assert_eq!(backend.request_count(), 0);
@@ -212,8 +211,7 @@ fn unreachable_hook_gives_503_and_api_keys_are_served() {
     hub.get_as(&token("u"), OWN).assert_problem(503, "hook_unavailable");
     hub.get("/readyz").assert_status(200);
     let mut reader = hub.subscribe_as(KEY, OWN);
-    hub.publish_as_backend("user.u", "still");
-    assert_eq!(reader.data(), "still");
+    hub.assert_delivers("user.u", "still", &mut reader);
 }
 
 #[test]
@@ -267,8 +265,7 @@ fn later_denial_of_the_hook_ends_the_stream_as_revoked() {
     let mut over_2 = connection.open("/api/v1/events/user.v.**", &token("v"), None).unwrap();
     let mut anonymous = hub.subscribe("/api/v1/events/open.a");
     let mut of_key = hub.subscribe_as(KEY, OWN);
-    hub.publish_as_backend("user.u", "before");
-    assert_eq!(over_1.data(), "before");
+    hub.assert_delivers("user.u", "before", &mut over_1);
     let id = over_1.last_event_id().to_owned();
     backend.take_bodies();
     // Repeated permissions change nothing.
@@ -296,8 +293,7 @@ fn later_failure_of_the_hook_ends_no_stream() {
         backend.set_reply(reply);
         backend.take_bodies();
         backend.wait_for_requests(3);
-        hub.publish_as_backend("user.u", "still");
-        assert_eq!(reader.data(), "still");
+        hub.assert_delivers("user.u", "still", &mut reader);
     }
     // The hub asks again when the backend has returned.
     backend.set_reply(DENY);

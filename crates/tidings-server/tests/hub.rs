@@ -64,6 +64,12 @@ impl ProgramOutput {
         }
         self
     }
+
+    /// As [`ProgramOutput::assert`] of exit code 2, without standard output.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, texts: &[&str]) {
+        assert_eq!(self.assert(2, texts).stdout, "");
+    }
 }
 
 /// Variable that selects the broker of tests that hold for each of them: `redis`, or unset for the embedded one.

@@ -9,6 +9,7 @@ mod hub;
 mod prelude;
 mod proxy;
 mod python;
+mod redis_nodes;
 mod tokens;
 mod transports;
 

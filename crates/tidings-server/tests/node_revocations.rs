@@ -1,16 +1,16 @@
 //! Revocations with several nodes: a revocation at one node holds at all nodes, also at those that missed its message.
 
 use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, RedisServer, RespReply, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, RespReply, TempDirectory, eventually, in_parallel};
 
 use crate::{
     clients::token_with,
     hub::TestHub,
-    tokens::{KEY, SECRET, key_lines, now, token},
+    redis_nodes::SHORT_DEADLINE,
+    revocations::{HISTORY, STREAM, in_seconds, serve_with_auth},
+    tokens::{now, token},
 };
 
-const STREAM: &str = "/api/v1/events/all";
-const HISTORY: &str = "/api/v1/channels/all/events";
 const ROWS: &str = "{tidings}:state:revocations";
 
 /// A node with a directory of its own, in which it keeps its revocations.
@@ -27,10 +27,7 @@ impl RevocationNode {
     }
 
     fn start_in(directory: TempDirectory, redis: &RedisServer) -> Self {
-        let rules = format!("secret = {SECRET:?}\n[auth.user]\nsubscribe = [\"all\"]\n{}", key_lines());
-        directory.write("tidings.toml", &format!("[auth]\n{rules}"));
-        let url = redis.url();
-        let hub = TestHub::serve_in(&directory, &[("REDIS_URL", &url), ("TIDINGS_REDIS_DEADLINE", "1s")]);
+        let hub = serve_with_auth(&directory, &[("REDIS_URL", &redis.url()), SHORT_DEADLINE]);
         Self { directory, hub }
     }
 
@@ -40,17 +37,18 @@ impl RevocationNode {
         self.directory
     }
 
-    fn revoke(&self, subject: &Value) -> HttpResponse {
-        self.hub.post_as(KEY, "/api/v1/revocations", subject.to_string())
+    #[track_caller]
+    fn revoke(&self, subject: &Value) {
+        self.hub.revoke(subject);
     }
 
     fn refuses_token(&self, token: &str) -> bool {
-        let answer = self.hub.get_as(token, HISTORY);
-        if answer.head.status != 401 {
-            return false;
+        let response = self.hub.get_as(token, HISTORY);
+        let is_refused = response.head.status == 401;
+        if is_refused {
+            response.assert_problem(401, "revoked");
         }
-        answer.assert_problem(401, "revoked");
-        true
+        is_refused
     }
 
     fn journal(&self) -> String {
@@ -65,10 +63,6 @@ fn two(redis: &RedisServer) -> [RevocationNode; 2] {
 /// A token that a revocation made now refuses.
 fn old(user: &str) -> String {
     token_with(user, &json!({"iat": now() - 60}))
-}
-
-fn in_seconds(seconds: i64) -> String {
-    (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)).to_string()
 }
 
 /// Row of a subject in Redis.
@@ -86,16 +80,15 @@ fn revocation_at_one_node_holds_at_the_other_and_in_its_journal() {
     let (old, lost, kept) = (token("u"), token_with("v", &json!({"jti": "lost"})), token("v"));
     let mut ended = [&old, &lost].map(|token| nodes[1].hub.subscribe_as(token, STREAM));
     let mut open = nodes[1].hub.subscribe_as(&kept, STREAM);
-    assert!(nodes[0].revoke(&json!({"user": "u"})).assert_status(204).body.is_empty());
-    nodes[0].revoke(&json!({"jti": "lost"})).assert_status(204);
-    nodes[0].revoke(&json!({"session": "s"})).assert_status(204);
+    assert!(nodes[0].hub.revoke(&json!({"user": "u"})).assert_status(204).body.is_empty());
+    nodes[0].revoke(&json!({"jti": "lost"}));
+    nodes[0].revoke(&json!({"session": "s"}));
     ended.iter_mut().for_each(|reader| reader.assert_end("revoked", false));
     for token in [&old, &lost] {
         assert!(nodes[0].refuses_token(token));
         assert!(nodes[1].refuses_token(token));
     }
-    nodes[0].hub.publish_as_backend("all", "still");
-    assert_eq!(open.data(), "still");
+    nodes[0].hub.assert_delivers("all", "still", &mut open);
     nodes[1].hub.get_as(&kept, HISTORY).assert_status(200);
     eventually("the journal of the other node has all revocations", || {
         [r#""user":"u""#, r#""jti":"lost""#, r#""session":"s""#]
@@ -116,7 +109,7 @@ fn revocation_reaches_a_node_whose_pubsub_connection_was_just_closed() {
         let token = token(&format!("u{round}"));
         let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
         eventually("a Pub/Sub connection is closed", || redis.client_kill("pubsub") >= 1);
-        nodes[0].revoke(&json!({"user": format!("u{round}")})).assert_status(204);
+        nodes[0].revoke(&json!({"user": format!("u{round}")}));
         reader.assert_end("revoked", false);
         assert!(nodes[1].refuses_token(&token));
     }
@@ -130,7 +123,7 @@ fn revocation_without_a_message_is_found_by_its_version() {
     let mut reader = nodes[1].hub.subscribe_as(&token, STREAM);
     // From here on Redis denies PUBLISH and SUBSCRIBE.
     redis.command(&["ACL", "SETUSER", "default", "resetchannels"]);
-    nodes[0].revoke(&json!({"user": "u"})).assert_status(204);
+    nodes[0].revoke(&json!({"user": "u"}));
     reader.assert_end("revoked", false);
     assert!(nodes[1].refuses_token(&token));
 }
@@ -141,7 +134,7 @@ fn late_node_refuses_revoked_tokens_as_soon_as_it_is_ready() {
     let early = RevocationNode::start(&redis);
     let users: Vec<String> = (0..300).map(|number| format!("u{number}")).collect();
     for user in &users {
-        early.revoke(&json!({"user": user})).assert_status(204);
+        early.revoke(&json!({"user": user}));
     }
     let late = RevocationNode::start(&redis);
     for user in [&users[0], &users[299]] {
@@ -156,7 +149,7 @@ fn node_started_without_redis_refuses_the_tokens_in_its_journal() {
     let redis = RedisServer::start();
     let [first, other] = two(&redis);
     let token = token("u");
-    first.revoke(&json!({"user": "u"})).assert_status(204);
+    first.revoke(&json!({"user": "u"}));
     eventually("the journal of the other node has it", || other.journal().contains("\"u\""));
     let directory = other.kill();
     redis.kill();
@@ -171,7 +164,7 @@ fn nodes_restore_revocations_that_redis_lost() {
     let nodes = two(&redis);
     let users: Vec<String> = (0..250).map(|number| format!("u{number}")).collect();
     for (number, user) in users.iter().enumerate() {
-        nodes[number % 2].revoke(&json!({"user": user})).assert_status(204);
+        nodes[number % 2].revoke(&json!({"user": user}));
     }
     redis.command(&["FLUSHALL"]);
     eventually("Redis has the revocations again", || redis.command(&["HLEN", ROWS]).integer() == 250);
@@ -185,7 +178,7 @@ fn nodes_restore_revocations_that_redis_lost() {
 fn node_publishes_revocations_that_only_its_journal_has() {
     let redis = RedisServer::start();
     let node = RevocationNode::start(&redis);
-    node.revoke(&json!({"user": "u"})).assert_status(204);
+    node.revoke(&json!({"user": "u"}));
     let directory = node.kill();
     redis.restart_empty();
     let other = RevocationNode::start(&redis);
@@ -202,12 +195,9 @@ fn concurrent_revocations_of_one_subject_are_merged() {
     let nodes = two(&redis);
     for round in 0..10 {
         let name = format!("t{round}");
-        let untils = [in_seconds(60), in_seconds(3600)];
-        std::thread::scope(|scope| {
-            for (node, until) in nodes.iter().zip(&untils) {
-                let subject = json!({"jti": name, "until": until});
-                scope.spawn(move || node.revoke(&subject).assert_status(204).head.status);
-            }
+        let untils = [in_seconds(60).to_string(), in_seconds(3600).to_string()];
+        in_parallel(nodes.iter().zip(&untils), |(node, until)| {
+            node.revoke(&json!({"jti": name, "until": until}));
         });
         let longest: jiff::Timestamp = untils[1].parse().unwrap();
         let until = row(&redis, &format!("jti:{name}")).unwrap()["until"].as_f64().unwrap();
@@ -222,18 +212,18 @@ fn revocation_that_redis_did_not_apply_holds_locally_and_is_replicated_later() {
     let tokens = [token("paused"), token("killed")];
     let mut readers = tokens.each_ref().map(|token| nodes[1].hub.subscribe_as(token, STREAM));
     redis.pause();
-    let said = nodes[0].revoke(&json!({"user": "paused"}));
-    said.assert_problem(503, "outcome_unknown");
-    assert!(said.text().contains("in force at this node") && said.text().contains("send it again"));
-    assert_eq!(said.head.header("retry-after"), Some("1"));
+    let response = nodes[0].hub.revoke(&json!({"user": "paused"}));
+    response.assert_problem(503, "outcome_unknown");
+    assert!(response.text().contains("in force at this node") && response.text().contains("send it again"));
+    assert_eq!(response.head.header("retry-after"), Some("1"));
     assert!(nodes[0].refuses_token(&tokens[0]));
     redis.resume();
     readers[0].assert_end("revoked", false);
     redis.kill();
     // The first call may use a connection that Redis has closed.
-    let said = nodes[0].revoke(&json!({"user": "killed"}));
-    assert_eq!(said.head.status, 503, "{}", said.text());
-    nodes[0].revoke(&json!({"user": "killed"})).assert_problem(503, "not_stored");
+    let response = nodes[0].hub.revoke(&json!({"user": "killed"}));
+    assert_eq!(response.head.status, 503, "{}", response.text());
+    nodes[0].hub.revoke(&json!({"user": "killed"})).assert_problem(503, "not_stored");
     assert!(nodes[0].refuses_token(&tokens[1]));
     assert!(!nodes[1].refuses_token(&tokens[1]));
     redis.restart();
@@ -248,10 +238,10 @@ fn expired_revocation_is_removed_from_redis() {
     let redis = RedisServer::start();
     let nodes = two(&redis);
     let token = token_with("u", &json!({"jti": "brief"}));
-    nodes[0].revoke(&json!({"jti": "brief", "until": in_seconds(5)})).assert_status(204);
+    nodes[0].revoke(&json!({"jti": "brief", "until": in_seconds(5).to_string()}));
     assert!(row(&redis, "jti:brief").is_some());
     eventually("the other node refuses it", || nodes[1].refuses_token(&token));
-    nodes[0].revoke(&json!({"jti": "long", "until": in_seconds(600)})).assert_status(204);
+    nodes[0].revoke(&json!({"jti": "long", "until": in_seconds(600).to_string()}));
     eventually("the expired row is removed", || row(&redis, "jti:brief").is_none());
     eventually("the revocation has expired", || !nodes[1].refuses_token(&token));
     assert!(row(&redis, "jti:long").is_some());

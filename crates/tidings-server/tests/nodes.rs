@@ -1,25 +1,24 @@
 //! Several nodes with one log in Redis.
 
 use serde_json::json;
-use tidings_testkit::{RedisServer, RespReply, TcpProxy, eventually};
+use tidings_testkit::{RedisServer, RespReply, SseReader, TcpProxy, eventually};
 
-use crate::hub::TestHub;
+use crate::{
+    hub::TestHub,
+    redis_nodes::{
+        RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, numbers,
+        wait_for_replica,
+    },
+};
 
-/// Two ready nodes.
-fn two(redis: &RedisServer) -> [TestHub; 2] {
-    let hubs = [(); 2].map(|()| TestHub::with_redis(redis, &[]));
-    hubs.iter().for_each(|hub| hub.wait_until_ready());
-    hubs
-}
+const PATH: &str = "/api/v1/events/a";
 
 #[test]
 fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = nodes.open_streams(PATH);
     for number in 0..50 {
-        let id = hubs[number % 2].publish("a", format!("{number}"));
+        let id = nodes.hubs[number % 2].publish("a", format!("{number}"));
         for reader in &mut readers {
             let event = reader.event();
             assert_eq!((event.data, event.last_event_id), (number.to_string(), id.clone()));
@@ -29,13 +28,12 @@ fn event_published_at_one_node_is_read_at_both_with_the_same_id() {
 
 #[test]
 fn client_moves_between_nodes_and_misses_nothing() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut id = hubs[0].publish("a", "0");
+    let nodes = TwoNodes::start(&[]);
+    let mut id = nodes.hubs[0].publish("a", "0");
     for number in 1..40 {
-        hubs[number % 2].publish("a", format!("{number}"));
-        hubs[number % 2].publish("b", "another channel");
-        let mut reader = hubs[(number / 2) % 2].resume("/api/v1/events/a", &id);
+        nodes.hubs[number % 2].publish("a", format!("{number}"));
+        nodes.hubs[number % 2].publish("b", "another channel");
+        let mut reader = nodes.hubs[(number / 2) % 2].resume(PATH, &id);
         assert_eq!(reader.data(), number.to_string());
         id = reader.last_event_id().to_owned();
     }
@@ -43,52 +41,38 @@ fn client_moves_between_nodes_and_misses_nothing() {
 
 #[test]
 fn late_node_has_the_events_published_before_its_start() {
-    let redis = RedisServer::start();
-    let early = TestHub::with_redis(&redis, &[]);
-    early.wait_until_ready();
+    let nodes = RedisNodes::<1>::start(&[]);
+    let [early] = &nodes.hubs;
     let first = early.publish("a", "first");
     for number in 0..3 {
         early.publish_batch((0..400).map(|at| json!({"channels": ["a"], "data": format!("{number} {at}")})));
     }
-    let late = TestHub::with_redis(&redis, &[]);
+    let late = nodes.start_node();
     late.wait_until_ready();
-    let mut reader = late.resume("/api/v1/events/a", &first);
-    for number in 0..3 {
-        for at in 0..400 {
-            assert_eq!(reader.data(), format!("{number} {at}"));
-        }
-    }
+    let expected = (0..3).flat_map(|number| (0..400).map(move |at| format!("{number} {at}")));
+    assert_eq!(late.resume(PATH, &first).data_of_next(1200), expected.collect::<Vec<_>>());
 }
 
 #[test]
 fn transient_events_take_few_round_trips_and_follow_their_stored_event() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
-    let reads = || redis.info("total_reads_processed").parse::<u64>().unwrap();
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = nodes.open_streams(PATH);
+    let reads = || nodes.redis.info("total_reads_processed").parse::<u64>().unwrap();
     let before = reads();
     // One event in ten is stored. A stream takes at most 64 of the others at once.
-    let lines = (0..1000).map(|number| {
+    let ids = nodes.hubs[0].publish_batch((0..1000).map(|number| {
         let store = number % 10 == 0;
         let channel = if store || number % 20 == 1 { "a" } else { "b" };
         let data = format!("{} {number}", if store { "stored" } else { "transient" });
-        format!("{}\n", json!({"channels": [channel], "data": data, "store": store}))
-    });
-    let lines: String = lines.collect();
-    let headers = [("Content-Type", "application/x-ndjson")];
-    let answer =
-        hubs[0].request("POST", "/api/v1/publish", &headers, lines.as_bytes()).assert_status(200).json();
+        json!({"channels": [channel], "data": data, "store": store})
+    }));
     let trips = reads() - before;
     assert!(trips < 200, "redis read {trips} times");
-    let ids = answer.as_array().unwrap().iter().map(|answer| answer["id"].is_string());
-    assert_eq!(ids.collect::<Vec<_>>(), (0..1000).map(|number| number % 10 == 0).collect::<Vec<_>>());
+    let is_stored = ids.iter().map(|id| !id.is_empty());
+    assert_eq!(is_stored.collect::<Vec<_>>(), (0..1000).map(|number| number % 10 == 0).collect::<Vec<_>>());
     let stored = (0..100).map(|number| format!("stored {}", 10 * number));
     let transient = (0..50).map(|number| format!("transient {}", 20 * number + 1));
-    let expected: Vec<_> = stored.chain(transient).collect();
-    for reader in &mut readers {
-        assert_eq!(reader.data_of_next(150), expected);
-    }
+    assert_each_reads(&mut readers, &stored.chain(transient).collect::<Vec<_>>());
 }
 
 /// Redis has one set of Pub/Sub channels for all databases.
@@ -101,13 +85,11 @@ fn hubs_in_two_databases_are_independent() {
         TestHub::with_redis_at(&url, &settings)
     });
     hubs.iter().for_each(|hub| hub.wait_until_ready());
-    let own =
-        |command: &[&str]| redis.command(command).list().iter().map(RespReply::text).collect::<Vec<_>>();
-    let mut channels = own(&["PUBSUB", "CHANNELS", "{tidings}:*"]);
+    let channels = redis.command(&["PUBSUB", "CHANNELS", "{tidings}:*"]).list();
+    let mut channels: Vec<String> = channels.iter().map(RespReply::text).collect();
     channels.sort();
     assert_eq!(channels, ["{tidings}:changes", "{tidings}:changes:1", "{tidings}:live", "{tidings}:live:1"]);
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let mut readers = hubs.each_ref().map(|hub| hub.open_stream(PATH));
     for (number, hub) in hubs.iter().enumerate() {
         hub.post("/api/v1/events/a?store=false", format!("{number}")).assert_status(200);
         hub.publish("a", format!("stored {number}"));
@@ -121,52 +103,47 @@ fn hubs_in_two_databases_are_independent() {
 
 #[test]
 fn transient_events_reach_both_nodes() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = nodes.open_streams(PATH);
     for number in 0..20 {
-        hubs[0].publish("a", format!("stored {number}"));
-        hubs[0].post("/api/v1/events/a?store=false", format!("transient {number}")).assert_status(200);
+        nodes.hubs[0].publish("a", format!("stored {number}"));
+        nodes.hubs[0].post("/api/v1/events/a?store=false", format!("transient {number}")).assert_status(200);
     }
     // They arrive over two connections: one may be ahead of the other.
     for reader in &mut readers {
         let (stored, transient): (Vec<_>, Vec<_>) =
             reader.data_of_next(40).into_iter().partition(|text| text.starts_with("stored"));
-        assert_eq!(stored, (0..20).map(|number| format!("stored {number}")).collect::<Vec<_>>());
-        assert_eq!(transient, (0..20).map(|number| format!("transient {number}")).collect::<Vec<_>>());
+        assert_eq!(
+            stored,
+            numbers(0..20).iter().map(|number| format!("stored {number}")).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            transient,
+            numbers(0..20).iter().map(|number| format!("transient {number}")).collect::<Vec<_>>()
+        );
     }
 }
 
 #[test]
 fn repeated_publish_at_another_node_gets_the_first_result() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let publish = |hub: &TestHub, text: &str| {
-        hub.request("POST", "/api/v1/events/a", &[("Idempotency-Key", "k")], text.as_bytes())
-    };
-    let first = publish(&hubs[0], "once").assert_status(200).json();
-    let again = publish(&hubs[1], "once").assert_status(200).json();
+    let nodes = TwoNodes::start(&[]);
+    let publish =
+        |hub: &TestHub, text: &str| hub.request("POST", PATH, &[("Idempotency-Key", "k")], text.as_bytes());
+    let first = publish(&nodes.hubs[0], "once").assert_status(200).json();
+    let again = publish(&nodes.hubs[1], "once").assert_status(200).json();
     assert_eq!(first, again);
-    publish(&hubs[1], "other").assert_problem(409, "idempotency_conflict");
-    let history = hubs[1].get("/api/v1/channels/a/events").assert_status(200).json();
-    assert_eq!(history["events"].as_array().unwrap().len(), 1);
+    publish(&nodes.hubs[1], "other").assert_problem(409, "idempotency_conflict");
+    assert_eq!(nodes.hubs[1].history("a"), ["once"]);
 }
 
 #[test]
 fn message_of_another_program_reaches_clients_of_every_node_once() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut readers: Vec<_> = hubs
-        .iter()
-        .flat_map(|hub| {
-            [hub.subscribe("/api/v1/events/project.42"), hub.subscribe("/api/v1/events/project.42")]
-        })
-        .collect();
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
-    wait_for_subscribers(&redis, "project.42", 2);
-    redis.command(&["PUBLISH", "project.42", r#"{"type":"t","object":{}}"#]);
-    hubs[0].publish("project.42", "behind it");
+    let nodes = TwoNodes::start(&[]);
+    let path = "/api/v1/events/project.42";
+    let mut readers: Vec<SseReader> = [path; 2].iter().flat_map(|path| nodes.open_streams(path)).collect();
+    nodes.wait_for_subscriptions([(1, 0); 2]);
+    nodes.message("project.42", r#"{"type":"t","object":{}}"#);
+    nodes.hubs[0].publish("project.42", "behind it");
     for reader in &mut readers {
         let mut texts = reader.data_of_next(2);
         texts.sort();
@@ -174,34 +151,19 @@ fn message_of_another_program_reaches_clients_of_every_node_once() {
     }
 }
 
-/// Waits until so many nodes are subscribed to a channel.
-#[track_caller]
-fn wait_for_subscribers(redis: &RedisServer, channel: &str, nodes: i64) {
-    eventually(
-        "the nodes are subscribed to the channel",
-        || matches!(&redis.command(&["PUBSUB", "NUMSUB", channel]), RespReply::List(list) if matches!(list.last(), Some(RespReply::Integer(count)) if *count == nodes)),
-    );
-}
-
 #[test]
 fn nodes_receive_neither_unlisted_channels_nor_keyspace_notifications() {
-    let redis = RedisServer::start();
-    redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
-    let hub = TestHub::with_redis(&redis, &[("TIDINGS_REDIS_LISTEN", "open.**")]);
-    hub.wait_until_ready();
-    let mut open = hub.subscribe("/api/v1/events/open.a");
-    let mut closed = hub.subscribe("/api/v1/events/closed.a");
-    let mut keys = hub.subscribe("/api/v1/events/__keyevent@0__:del");
-    keys.position();
-    open.position();
-    closed.position();
-    wait_for_subscribers(&redis, "open.a", 1);
-    redis.command(&["PUBLISH", "closed.a", "not heard"]);
-    redis.command(&["PUBLISH", "open.a", "heard"]);
-    redis.command(&["SET", "key", "value"]);
-    redis.command(&["DEL", "key"]);
-    hub.publish("__keyevent@0__:del", "from the log");
-    assert_eq!(keys.data(), "from the log");
+    let nodes = RedisNodes::<1>::start(&[("TIDINGS_REDIS_LISTEN", "open.**")]);
+    let [hub] = &nodes.hubs;
+    nodes.redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+    let [mut keys, mut open, mut closed] = ["__keyevent@0__:del", "open.a", "closed.a"]
+        .map(|channel| hub.open_stream(&format!("/api/v1/events/{channel}")));
+    nodes.wait_for_subscriptions([(1, 0)]);
+    nodes.message("closed.a", "not heard");
+    nodes.message("open.a", "heard");
+    nodes.redis.command(&["SET", "key", "value"]);
+    nodes.redis.command(&["DEL", "key"]);
+    hub.assert_delivers("__keyevent@0__:del", "from the log", &mut keys);
     hub.publish("closed.a", "from the log");
     assert_eq!(open.data(), "heard");
     assert_eq!(closed.data(), "from the log");
@@ -209,52 +171,41 @@ fn nodes_receive_neither_unlisted_channels_nor_keyspace_notifications() {
 
 #[test]
 fn streams_survive_an_outage_and_continue_without_a_hole() {
-    let redis = RedisServer::start_durable();
-    let settings = [("TIDINGS_REDIS_DEADLINE", "1s")];
-    let hubs = [(); 2].map(|()| TestHub::with_redis(&redis, &settings));
-    hubs.iter().for_each(|hub| hub.wait_until_ready());
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
-    hubs[0].publish("a", "before");
-    redis.kill();
-    let refused = hubs[0].post("/api/v1/events/a", "meanwhile");
+    let nodes = TwoNodes::over(RedisServer::start_durable(), &[SHORT_DEADLINE]);
+    let mut readers = nodes.open_streams(PATH);
+    nodes.hubs[0].publish("a", "before");
+    nodes.redis.kill();
+    let refused = nodes.hubs[0].post(PATH, "meanwhile");
     assert_eq!(refused.head.status, 503, "{refused:?}");
-    eventually("the nodes are not ready", || hubs.iter().all(|hub| hub.get("/readyz").head.status == 503));
-    assert!(hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
-    redis.restart();
-    hubs.iter().for_each(|hub| hub.wait_until_ready());
-    hubs[1].publish("a", "after");
-    for reader in &mut readers {
-        assert_eq!(reader.data_of_next(2), ["before", "after"]);
-    }
+    nodes.hubs.iter().for_each(|hub| hub.wait_until_unready(""));
+    assert!(nodes.hubs.iter().all(|hub| hub.get("/healthz").head.status == 200));
+    nodes.redis.restart();
+    nodes.wait_until_ready();
+    nodes.hubs[1].publish("a", "after");
+    assert_each_reads(&mut readers, &["before", "after"]);
 }
 
 #[test]
 fn loss_of_all_data_gives_a_gap_and_streams_continue() {
-    let redis = RedisServer::start();
-    let hubs = two(&redis);
-    let mut readers = hubs.each_ref().map(|hub| hub.subscribe("/api/v1/events/a"));
-    readers.iter_mut().for_each(|reader| drop(reader.position()));
-    let old = hubs[0].publish("a", "lost");
-    for reader in &mut readers {
-        assert_eq!(reader.data(), "lost");
-    }
-    redis.command(&["FLUSHALL"]);
-    hubs[0].publish("a", "new");
-    for reader in &mut readers {
-        reader.control_event("tidings.gap");
-        assert_eq!(reader.data(), "new");
-    }
-    let mut late = hubs[1].resume("/api/v1/events/a", &old);
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = nodes.open_streams(PATH);
+    let old = nodes.hubs[0].publish("a", "lost");
+    assert_each_reads(&mut readers, &["lost"]);
+    nodes.redis.command(&["FLUSHALL"]);
+    nodes.hubs[0].publish("a", "new");
+    assert_each_gets_a_gap(&mut readers);
+    assert_each_reads(&mut readers, &["new"]);
+    let mut late = nodes.hubs[1].resume(PATH, &old);
     late.control_event("tidings.gap");
     assert_eq!(late.data(), "new");
 }
 
-/// A Redis and its replica behind one address.
+/// A hub over an address that leads to a Redis first, and to its replica after a failover.
 struct ReplicatedRedis {
     primary: RedisServer,
     replica: RedisServer,
     proxy: TcpProxy,
+    hub: TestHub,
 }
 
 impl ReplicatedRedis {
@@ -262,89 +213,82 @@ impl ReplicatedRedis {
         let primary = RedisServer::start();
         let replica = RedisServer::start_replica_of(&primary);
         let proxy = TcpProxy::start(primary.address());
-        Self { primary, replica, proxy }
+        let hub = TestHub::with_redis_at(&proxy.redis_url(), &[]);
+        hub.wait_until_ready();
+        Self { primary, replica, proxy, hub }
     }
 
-    /// Waits until the replica has the data of the primary.
+    /// Makes the replica a primary of its own, with the data up to now.
     #[track_caller]
-    fn agree(&self) {
-        let offset = |redis: &RedisServer| redis.info("master_repl_offset");
-        eventually("the replica has the data", || offset(&self.replica) == offset(&self.primary));
+    fn split(&self) {
+        wait_for_replica(&self.primary, &self.replica);
+        self.replica.promote();
     }
 
-    /// Kills the primary, and leads the address to the replica.
-    fn fail_over(&self) {
+    /// Kills the primary, leads the address to the replica, and publishes until the hub accepts it.
+    #[track_caller]
+    fn fail_over(&self, data: &str) {
         self.primary.kill();
         self.proxy.redirect_to(self.replica.address());
+        eventually("publishes are accepted again", || self.hub.post(PATH, data).head.status == 200);
+    }
+
+    /// Asserts that a client with this id gets a gap, and then the event.
+    #[track_caller]
+    fn assert_gap_after(&self, id: &str, data: &str) {
+        let mut reader = self.hub.resume(PATH, id);
+        reader.control_event("tidings.gap");
+        assert_eq!(reader.data(), data);
     }
 }
 
 #[test]
 fn failover_without_loss_gives_no_gap() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let hub = &redis.hub;
+    let mut reader = hub.open_stream(PATH);
     let first = hub.publish("a", "first");
     assert_eq!(reader.data(), "first");
-    redis.agree();
-    redis.replica.promote();
-    redis.fail_over();
-    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "second").head.status == 200);
+    redis.split();
+    redis.fail_over("second");
     assert_eq!(reader.data(), "second");
-    assert_eq!(hub.resume("/api/v1/events/a", &first).data(), "second");
+    assert_eq!(hub.resume(PATH, &first).data(), "second");
 }
 
 #[test]
 fn failover_that_lost_an_event_gives_a_gap_to_clients_with_and_without_it() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    let mut other = hub.subscribe("/api/v1/events/b");
-    reader.position();
-    other.position();
+    let hub = &redis.hub;
+    let mut reader = hub.open_stream(PATH);
+    let mut other = hub.open_stream("/api/v1/events/b");
     let kept = hub.publish("a", "kept");
     assert_eq!(reader.data(), "kept");
-    redis.agree();
-    redis.replica.promote();
+    redis.split();
     let lost = hub.publish("a", "lost");
     assert_eq!(reader.data(), "lost");
-    redis.fail_over();
-    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "new").head.status == 200);
+    redis.fail_over("new");
     reader.control_event("tidings.gap");
     assert_eq!(reader.data(), "new");
-    for id in [&kept, &lost] {
-        let mut back = hub.resume("/api/v1/events/a", id);
-        back.control_event("tidings.gap");
-        assert_eq!(back.data(), "new");
-    }
-    hub.publish("b", "untouched");
-    assert_eq!(other.data(), "untouched");
+    redis.assert_gap_after(&kept, "new");
+    redis.assert_gap_after(&lost, "new");
+    hub.assert_delivers("b", "untouched", &mut other);
 }
 
 #[test]
 fn lost_epoch_of_a_failover_gives_a_gap_after_a_flush_too() {
     let redis = ReplicatedRedis::start();
-    let hub = TestHub::with_redis_at(&redis.proxy.redis_url(), &[]);
-    hub.wait_until_ready();
+    let hub = &redis.hub;
     hub.publish("a", "flushed");
     redis.primary.command(&["FLUSHALL"]);
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let _reader = hub.open_stream(PATH);
     hub.publish("a", "kept 1");
     let kept = hub.publish("a", "kept 2");
-    redis.agree();
-    redis.replica.promote();
+    redis.split();
     redis.primary.command(&["DEBUG", "CHANGE-REPL-ID"]);
     let epoch = |id: &str| id.split('-').next().map(str::to_owned);
     eventually("events of another epoch are acknowledged", || {
         epoch(&hub.publish("a", "lost")) != epoch(&kept)
     });
-    redis.fail_over();
-    eventually("publishes are accepted again", || hub.post("/api/v1/events/a", "new").head.status == 200);
-    let mut back = hub.resume("/api/v1/events/a", &kept);
-    back.control_event("tidings.gap");
-    assert_eq!(back.data(), "new");
+    redis.fail_over("new");
+    redis.assert_gap_after(&kept, "new");
 }

@@ -4,14 +4,10 @@ use tidings_testkit::{RedisServer, SseReader, eventually};
 
 use crate::hub::TestHub;
 
-/// A hub whose Redis user may subscribe to these channels besides the hub's own.
-fn hub_that_may_subscribe(redis: &RedisServer, channels: &[&str]) -> TestHub {
-    hub_with(redis, channels, &[])
-}
-
-fn hub_with(redis: &RedisServer, channels: &[&str], settings: &[(&str, &str)]) -> TestHub {
+/// A hub whose Redis user has these rules of an ACL besides those of all commands and keys.
+fn hub_with_rules(redis: &RedisServer, rules: &[&str], settings: &[(&str, &str)]) -> TestHub {
     let user = ["ACL", "SETUSER", "hub", "reset", "resetchannels", "on", ">word", "+@all", "~*"];
-    redis.command(&[&user[..], channels].concat());
+    redis.command(&[&user[..], rules].concat());
     let url = format!("redis://hub:word@{}", redis.address());
     TestHub::with_redis_at(&url, settings)
 }
@@ -19,12 +15,10 @@ fn hub_with(redis: &RedisServer, channels: &[&str], settings: &[(&str, &str)]) -
 #[test]
 fn denied_channel_is_the_only_one_without_messages() {
     let redis = RedisServer::start();
-    let hub = hub_that_may_subscribe(&redis, &["&{tidings}:*", "&may.*"]);
+    let hub = hub_with_rules(&redis, &["&{tidings}:*", "&may.*"], &[]);
     hub.wait_until_ready();
-    let mut refused = hub.subscribe("/api/v1/events/other");
-    let mut heard = hub.subscribe("/api/v1/events?channel=may.1&channel=other");
-    refused.position();
-    heard.position();
+    let mut refused = hub.open_stream("/api/v1/events/other");
+    let mut heard = hub.open_stream("/api/v1/events?channel=may.1&channel=other");
     eventually("the subscription is denied", || hub.metric("tidings_redis_subscriptions_denied_total") > 0.0);
     eventually("the other channel is subscribed", || {
         redis.command(&["PUBLISH", "may.1", "heard"]).integer() == 1
@@ -39,11 +33,8 @@ fn denied_channel_is_the_only_one_without_messages() {
 #[test]
 fn node_without_subscriptions_is_not_ready_and_says_why() {
     let redis = RedisServer::start();
-    let hub = hub_that_may_subscribe(&redis, &["&may.*"]);
-    eventually("the readiness names the reason", || {
-        let answer = hub.get("/readyz");
-        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("NOPERM")
-    });
+    let hub = hub_with_rules(&redis, &["&may.*"], &[]);
+    hub.wait_until_unready("NOPERM");
     redis.command(&["ACL", "SETUSER", "hub", "&{tidings}:*"]);
     hub.wait_until_ready();
 }
@@ -52,12 +43,9 @@ fn node_without_subscriptions_is_not_ready_and_says_why() {
 fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
     let redis = RedisServer::start();
     for command in ["info", "evalsha", "xread"] {
-        let mut hub = hub_that_may_subscribe(&redis, &["&*", &format!("-{command}")]);
+        let mut hub = hub_with_rules(&redis, &["&*", &format!("-{command}")], &[]);
         let reason = format!("'{command}' command; give the user of redis.url the ACL rule +{command}");
-        eventually("the readiness names the rule", || {
-            let answer = hub.get("/readyz");
-            answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains(&reason)
-        });
+        hub.wait_until_unready(&reason);
         hub.read_log_through(&reason);
         redis.command(&["ACL", "SETUSER", "hub", &format!("+{command}")]);
         hub.wait_until_ready();
@@ -69,13 +57,10 @@ fn node_whose_user_lacks_a_command_is_not_ready_and_names_the_rule() {
 fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
     let redis = RedisServer::start();
     let listen = [("TIDINGS_REDIS_LISTEN", "project.**,*.news")];
-    let hub = hub_with(&redis, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
+    let hub = hub_with_rules(&redis, &["&{tidings}:*", "&project.*", "&*.news"], &listen);
     hub.wait_until_ready();
-    let mut readers = ["project.42.*", "project.42.a", "*.news"].map(|channels| {
-        let mut reader = hub.subscribe(&format!("/api/v1/events/{channels}"));
-        reader.position();
-        reader
-    });
+    let [mut of_project, mut of_name, mut of_news] = ["project.42.*", "project.42.a", "*.news"]
+        .map(|channels| hub.open_stream(&format!("/api/v1/events/{channels}")));
     eventually("the patterns are subscribed", || {
         let copies = |channel| redis.command(&["PUBLISH", channel, "early"]).integer();
         copies("project.42.early") == 1 && copies("early.news") == 1
@@ -86,17 +71,15 @@ fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
     for channel in ["project.42.a", "a.news", "_.news"] {
         redis.command(&["PUBLISH", channel, channel]);
     }
-    let [of_project, of_name, of_news] = &mut readers;
-    let after_early = |reader: &mut SseReader| {
-        let mut data = reader.data();
-        while data == "early" {
-            data = reader.data();
+    let after_early = |reader: &mut SseReader| loop {
+        let data = reader.data();
+        if data != "early" {
+            return data;
         }
-        data
     };
-    assert_eq!(after_early(of_project), "project.42.a");
+    assert_eq!(after_early(&mut of_project), "project.42.a");
     assert_eq!(of_name.data(), "project.42.a");
-    assert_eq!(after_early(of_news), "a.news");
+    assert_eq!(after_early(&mut of_news), "a.news");
     assert_eq!(of_news.data(), "_.news");
     assert_eq!(hub.metric("tidings_redis_subscriptions_denied_total"), 0.0);
     assert_eq!(hub.metric("tidings_capture_rejected_total"), 0.0);
@@ -106,19 +89,13 @@ fn pattern_narrower_than_the_acl_is_received_by_the_pattern_of_the_setting() {
 fn denied_capture_makes_a_node_unready_until_it_is_granted() {
     let redis = RedisServer::start();
     let settings = [("TIDINGS_REDIS_LISTEN", "project.**"), ("TIDINGS_REDIS_CAPTURE", "project.jobs.*")];
-    let hub = hub_with(&redis, &["&{tidings}:*"], &settings);
-    eventually("the readiness names the reason", || {
-        let answer = hub.get("/readyz");
-        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("project.jobs.*")
-    });
+    let hub = hub_with_rules(&redis, &["&{tidings}:*"], &settings);
+    hub.wait_until_unready("project.jobs.*");
     // Granting a right closes no connection.
     redis.command(&["ACL", "SETUSER", "hub", "&project.*"]);
     hub.wait_until_ready();
     redis.command(&["PUBLISH", "project.others.1", "not captured"]);
     redis.command(&["PUBLISH", "project.jobs.1", "captured"]);
-    eventually("the message is in the log", || {
-        let history = hub.get("/api/v1/channels/project.jobs.1/events").assert_status(200).json();
-        history["events"].as_array().is_some_and(|events| events.len() == 1)
-    });
+    eventually("the message is in the log", || hub.history("project.jobs.1") == ["captured"]);
     assert_eq!(hub.metric("tidings_capture_appended_total"), 1.0);
 }

@@ -37,8 +37,7 @@ fn token_that_expires_ends_its_stream_and_a_new_one_resumes_without_a_hole() {
         let old = token_until("u", end);
         let mut reader = client.open(OWN, &old, None).unwrap();
         let mut other = client.open("/api/v1/events/user.other", &token("other"), None).unwrap();
-        hub.publish_as_backend("user.u", "before");
-        assert_eq!(reader.data(), "before");
+        hub.assert_delivers("user.u", "before", &mut *reader);
         reader.assert_end("token_expired", true);
         assert_ended_after(end, 1000);
         for data in ["between", "between, too"] {
@@ -153,8 +152,7 @@ fn new_token_without_the_pattern_gets_403_and_no_old_event() {
     let mut reader = hub.subscribe_as(&token_for("u", &["orders.*"]), "/api/v1/events/orders.1");
     reader.position();
     let id = reader.last_event_id().to_owned();
-    hub.publish_as_backend("orders.1", "secret event 1");
-    assert_eq!(reader.data(), "secret event 1");
+    hub.assert_delivers("orders.1", "secret event 1", &mut reader);
     let lesser = token_for("u", &["invoices.*"]);
     assert_no_old_event(&hub, Some(&lesser), "orders.1", &id, (403, "access_denied"));
     hub.resume_as(&token_for("u", &["orders.1"]), "/api/v1/events/orders.1", &id).data();
@@ -217,8 +215,7 @@ fn rights_removed_by_a_reload_end_streams_over_http_2() {
     hub.reload(&strict("[auth.user]\nsubscribe = [\"b\"]"));
     reader.assert_end("revoked", false);
     assert_eq!(connection.open("/api/v1/events/feed", &token("u"), None).err(), Some(403));
-    hub.publish_as_backend("b", "still");
-    assert_eq!(kept.data(), "still");
+    hub.assert_delivers("b", "still", &mut kept);
 }
 
 #[test]

@@ -1,70 +1,18 @@
 //! Programs that publish in Redis themselves, and their messages at two nodes.
 
 use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, eventually};
+use tidings_testkit::{RedisServer, SseReader, TempDirectory};
 
-use crate::hub::TestHub;
+use crate::redis_nodes::{TwoNodes, assert_each_reads, numbers};
 
-/// Two nodes over one Redis.
-struct RedisNodes {
-    redis: RedisServer,
-    hubs: [TestHub; 2],
-}
+const REJECTED: &str = "tidings_capture_rejected_total";
 
-impl RedisNodes {
-    fn start(settings: &[(&str, &str)]) -> Self {
-        let redis = RedisServer::start();
-        let hubs = [(); 2].map(|()| TestHub::with_redis(&redis, settings));
-        for hub in &hubs {
-            hub.wait_until_ready();
-        }
-        Self { redis, hubs }
-    }
-
-    /// Opens a stream at each node.
-    #[track_caller]
-    fn readers(&self, path: &str) -> [SseReader; 2] {
-        self.hubs.each_ref().map(|hub| reader(hub, path))
-    }
-
-    #[track_caller]
-    fn wait_for_subscriptions(&self, expected: [(i64, i64); 2]) {
-        until_heard(&self.redis, expected);
-    }
-
-    /// Publishes as other programs do; returns the number of Redis subscribers that received the message.
-    #[track_caller]
-    fn publish(&self, channel: &str, payload: &str) -> i64 {
-        self.redis.command(&["PUBLISH", channel, payload]).integer()
-    }
-
-    fn dropped(&self) -> [f64; 2] {
-        self.hubs.each_ref().map(|hub| hub.metric("tidings_capture_rejected_total"))
-    }
-}
-
-/// Waits until each node has this number of channels, besides the hub's own, and patterns in Redis.
-#[track_caller]
-pub(crate) fn until_heard(redis: &RedisServer, mut expected: [(i64, i64); 2]) {
-    expected.sort_unstable();
-    let subscriptions = || {
-        let clients = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
-        let count = |line: &str, field: &str| -> i64 {
-            line.split(' ').find_map(|word| word.strip_prefix(field)).unwrap().parse().unwrap()
-        };
-        let mut counts: Vec<_> =
-            clients.lines().map(|line| (count(line, "sub=") - 2, count(line, "psub="))).collect();
-        counts.sort_unstable();
-        counts
-    };
-    eventually(&format!("the subscriptions of the nodes are {expected:?}"), || subscriptions() == expected);
-}
-
-#[track_caller]
-fn reader(hub: &TestHub, path: &str) -> SseReader {
-    let mut reader = hub.subscribe(path);
-    reader.position();
-    reader
+/// Opens a stream for each path at both nodes.
+pub(crate) fn open_all<P: AsRef<str>>(
+    nodes: &TwoNodes,
+    paths: impl IntoIterator<Item = P>,
+) -> Vec<SseReader> {
+    paths.into_iter().flat_map(|path| nodes.open_streams(path.as_ref())).collect()
 }
 
 /// Globs and names that match all channels except those that begin with `__key`.
@@ -72,63 +20,57 @@ pub(crate) const ALL: (i64, i64) = (4, 5);
 
 #[test]
 fn pattern_receives_matching_channels_on_every_node_and_no_others() {
-    let nodes = RedisNodes::start(&[]);
-    let mut of_projects = nodes.readers("/api/v1/events/project.*");
-    let mut of_all = reader(&nodes.hubs[0], "/api/v1/events/**");
+    let nodes = TwoNodes::start(&[]);
+    let mut of_projects = nodes.open_streams("/api/v1/events/project.*");
+    let mut of_all = nodes.hubs[0].open_stream("/api/v1/events/**");
     nodes.wait_for_subscriptions([(ALL.0, 1 + ALL.1), (0, 1)]);
     for (channel, payload) in
         [("project.42", "1"), ("project.4.2", "2"), ("file.1", "3"), ("project.43", "4")]
     {
-        nodes.publish(channel, payload);
+        nodes.message(channel, payload);
     }
-    for reader in &mut of_projects {
-        assert_eq!(reader.data_of_next(2), ["1", "4"]);
-    }
+    assert_each_reads(&mut of_projects, &["1", "4"]);
     assert_eq!(of_all.data_of_next(4), ["1", "2", "3", "4"]);
-    assert_eq!(nodes.dropped(), [0.0; 2]);
+    assert_eq!(nodes.metrics(REJECTED), [0.0; 2]);
 }
 
 #[test]
 fn pattern_of_all_channels_excludes_those_of_redis_and_of_the_hub() {
-    let nodes = RedisNodes::start(&[]);
-    let mut readers = nodes.readers("/api/v1/events/**");
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = nodes.open_streams("/api/v1/events/**");
     nodes.wait_for_subscriptions([ALL, ALL]);
     nodes.redis.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
     nodes.redis.command(&["SET", "key", "value"]);
     for unheard in ["__keyevent@0__:del", "__keyspace@0__:a", "__key", "$hub", "{other}:live", "é"] {
-        assert_eq!(nodes.publish(unheard, "unheard"), 0, "{unheard}");
+        assert_eq!(nodes.message(unheard, "unheard"), 0, "{unheard}");
     }
-    assert_eq!(nodes.publish("{tidings}:live", "heard by name, and not by a pattern"), 2);
+    assert_eq!(nodes.message("{tidings}:live", "heard by name, and not by a pattern"), 2);
     let heard = ["-a", "0", "A:b", "_", "_a", "__", "__.k", "__k", "__kex", "__ke", "~", "@a", "z.__key"];
     for channel in heard {
-        assert_eq!(nodes.publish(channel, channel), 2, "{channel}");
+        assert_eq!(nodes.message(channel, channel), 2, "{channel}");
     }
-    for reader in &mut readers {
-        assert_eq!(reader.data_of_next(heard.len()), heard);
-    }
+    assert_each_reads(&mut readers, &heard);
 }
 
 #[test]
 fn pattern_receives_only_channels_that_the_setting_lists() {
-    let nodes = RedisNodes::start(&[("TIDINGS_REDIS_LISTEN", "open.**,*.news")]);
-    let mut readers = nodes.readers("/api/v1/events/*.*");
-    let mut closed = reader(&nodes.hubs[0], "/api/v1/events/closed.**");
+    let nodes = TwoNodes::start(&[("TIDINGS_REDIS_LISTEN", "open.**,*.news")]);
+    let mut readers = nodes.open_streams("/api/v1/events/*.*");
+    let mut closed = nodes.hubs[0].open_stream("/api/v1/events/closed.**");
     nodes.wait_for_subscriptions([(5, 6), (4, 6)]);
-    assert_eq!(nodes.publish("closed.a", "not listed"), 0);
-    nodes.publish("closed.a.news", "not listed, though Redis takes it for *.news");
+    assert_eq!(nodes.message("closed.a", "not listed"), 0);
+    nodes.message("closed.a.news", "not listed, though Redis takes it for *.news");
     for channel in ["open.a", "closed.news", "_.news", "open.news"] {
-        nodes.publish(channel, channel);
+        nodes.message(channel, channel);
     }
-    for reader in &mut readers {
-        assert_eq!(reader.data_of_next(4), ["open.a", "closed.news", "_.news", "open.news"]);
-    }
+    assert_each_reads(&mut readers, &["open.a", "closed.news", "_.news", "open.news"]);
     assert_eq!(closed.data(), "closed.news");
-    assert_eq!(nodes.dropped(), [0.0; 2]);
+    assert_eq!(nodes.metrics(REJECTED), [0.0; 2]);
 }
 
 #[test]
 fn overlapping_subscriptions_get_a_single_copy() {
-    let nodes = RedisNodes::start(&[]);
+    let nodes = TwoNodes::start(&[]);
     let queries = [
         "channel=project.42",
         "channel=project.*",
@@ -138,79 +80,66 @@ fn overlapping_subscriptions_get_a_single_copy() {
         "channel=project.42&channel=project.*&channel=*.42",
         "channel=project.*&channel=**",
     ];
-    let mut readers: Vec<SseReader> =
-        queries.iter().flat_map(|query| nodes.readers(&format!("/api/v1/events?{query}"))).collect();
+    let mut readers = open_all(&nodes, queries.map(|query| format!("/api/v1/events?{query}")));
     // `*.42` has a channel and glob for each that `**` has.
     let each = (1 + ALL.0 + 4, 1 + ALL.1 + 5);
     nodes.wait_for_subscriptions([each, each]);
     // The name and `project.*`, and the subscriptions for the letters of each of the other two.
-    assert_eq!(nodes.publish("project.42", "1"), 2 * 4);
-    let copies = (2..=20).map(|number| nodes.publish("project.42", &number.to_string()));
-    assert!(copies.into_iter().all(|copies| copies == 2 * 4));
-    for reader in &mut readers {
-        assert_eq!(reader.data_of_next(20), (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
-    }
+    assert_eq!(nodes.message("project.42", "1"), 2 * 4);
+    assert!(numbers(2..21).iter().all(|number| nodes.message("project.42", number) == 2 * 4));
+    assert_each_reads(&mut readers, &numbers(1..21));
 }
 
 #[test]
 fn channel_without_clients_is_unsubscribed() {
-    let nodes = RedisNodes::start(&[]);
-    let [first, second] = nodes.readers("/api/v1/events/project.*");
-    let mut one = nodes.readers("/api/v1/events/project.42");
-    let other = reader(&nodes.hubs[0], "/api/v1/events/project.*");
+    let nodes = TwoNodes::start(&[]);
+    let [first, second] = nodes.open_streams("/api/v1/events/project.*");
+    let mut one = nodes.open_streams("/api/v1/events/project.42");
+    let other = nodes.hubs[0].open_stream("/api/v1/events/project.*");
     nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
     drop((first, second));
     nodes.wait_for_subscriptions([(1, 1), (1, 0)]);
     drop(other);
     nodes.wait_for_subscriptions([(1, 0), (1, 0)]);
     // The message that came by the pattern comes by the name now.
-    assert_eq!(nodes.publish("project.42", "one"), 2);
-    for reader in &mut one {
-        assert_eq!(reader.data(), "one");
-    }
+    assert_eq!(nodes.message("project.42", "one"), 2);
+    assert_each_reads(&mut one, &["one"]);
     drop(one);
     nodes.wait_for_subscriptions([(0, 0), (0, 0)]);
-    assert_eq!(nodes.publish("project.42", "nobody"), 0);
+    assert_eq!(nodes.message("project.42", "nobody"), 0);
 }
 
 #[test]
 fn streams_survive_the_loss_of_the_pubsub_connection() {
-    let nodes = RedisNodes::start(&[]);
-    let mut readers: Vec<SseReader> = ["project.42", "project.*"]
-        .iter()
-        .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
-        .collect();
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = open_all(&nodes, ["/api/v1/events/project.42", "/api/v1/events/project.*"]);
     for round in 0..3 {
         nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
-        assert_eq!(nodes.publish("project.42", &round.to_string()), 4);
-        for reader in &mut readers {
-            assert_eq!(reader.data(), round.to_string());
-        }
+        assert_eq!(nodes.message("project.42", &round.to_string()), 4);
+        assert_each_reads(&mut readers, &[round.to_string()]);
         assert_eq!(nodes.redis.client_kill("pubsub"), 2);
     }
 }
 
 #[test]
 fn unfit_message_is_dropped_and_counted_once() {
-    let nodes = RedisNodes::start(&[("TIDINGS_LIMITS_EVENT_BYTES", "100")]);
-    let mut of_all = nodes.readers("/api/v1/events?channel=project.*&channel=project.42");
+    let nodes = TwoNodes::start(&[("TIDINGS_LIMITS_EVENT_BYTES", "100")]);
+    let mut of_all = nodes.open_streams("/api/v1/events?channel=project.*&channel=project.42");
     nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
     // Slightly too large, and too large to be read at all.
-    nodes.publish("project.42", &"x".repeat(101));
-    nodes.publish("project.42", &"x".repeat(5 << 20));
-    nodes.publish("project.43", &"x".repeat(5 << 20));
+    nodes.message("project.42", &"x".repeat(101));
+    nodes.message("project.42", &"x".repeat(5 << 20));
+    nodes.message("project.43", &"x".repeat(5 << 20));
     let script = "return redis.call('PUBLISH', ARGV[1], 'a' .. string.char(255))";
     for channel in ["project.42", "project.43"] {
         assert!(nodes.redis.command(&["EVAL", script, "0", channel]).integer() >= 2);
     }
     for bad in ["project.a b", "project..a", "project.", "project.é", "project.*"] {
-        assert_eq!(nodes.publish(bad, "bad name"), 2, "{bad}");
+        assert_eq!(nodes.message(bad, "bad name"), 2, "{bad}");
     }
-    nodes.publish("project.42", &"x".repeat(100));
-    for reader in &mut of_all {
-        assert_eq!(reader.data(), "x".repeat(100));
-    }
-    assert_eq!(nodes.dropped(), [10.0; 2]);
+    nodes.message("project.42", &"x".repeat(100));
+    assert_each_reads(&mut of_all, &["x".repeat(100)]);
+    assert_eq!(nodes.metrics(REJECTED), [10.0; 2]);
 }
 
 /// Python files of a `broadcaster` pipeline, with their paths.
@@ -308,11 +237,8 @@ asyncio.run(some_task("123"))
 
 #[test]
 fn messages_of_python_are_delivered_unchanged_on_both_nodes() {
-    let nodes = RedisNodes::start(&[]);
-    let mut readers: Vec<SseReader> = ["project.123", "project.*"]
-        .iter()
-        .flat_map(|path| nodes.readers(&format!("/api/v1/events/{path}")))
-        .collect();
+    let nodes = TwoNodes::start(&[]);
+    let mut readers = open_all(&nodes, ["/api/v1/events/project.123", "/api/v1/events/project.*"]);
     nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
     let task = PythonPublisher::new();
     for packages in ["redis-5", "redis-8"] {

@@ -1,65 +1,103 @@
 //! A log that moves between servers: within a cluster, at a failover by Sentinels, behind several addresses.
 
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{
+    ops::Range,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use tidings_testkit::{RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port};
+use tidings_testkit::{
+    ChildProcess, RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port,
+};
 
-use crate::hub::{RunTidings, TestHub};
+use crate::{
+    hub::{RunTidings, TestHub},
+    redis_nodes::{numbers, wait_for_replica},
+};
 
 /// The log's key, which determines its slot.
 const LOG: &str = "{tidings}:log";
 
-/// Publishes numbers with idempotency keys until `ends` is set, each until it is stored; returns the next number.
-fn publish(hub: &TestHub, from: usize, ends: &AtomicBool) -> usize {
-    for number in from.. {
-        if ends.load(Ordering::Relaxed) {
-            return number;
-        }
-        publish_one(hub, number);
-    }
-    unreachable!("there are more numbers than time");
-}
+const PATH: &str = "/api/v1/events/a";
 
+/// Publishes a number with an idempotency key until it is stored.
+#[track_caller]
 fn publish_one(hub: &TestHub, number: usize) {
     let key = format!("key-{number}");
     eventually("the number is stored", || {
         let headers = [("Idempotency-Key", key.as_str())];
-        hub.request("POST", "/api/v1/events/a", &headers, number.to_string().as_bytes()).head.status == 200
+        hub.request("POST", PATH, &headers, number.to_string().as_bytes()).head.status == 200
     });
 }
 
+/// Publishes numbers, and reads them.
 #[track_caller]
-fn reads(reader: &mut SseReader, from: usize, to: usize) {
-    for number in from..to {
-        assert_eq!(reader.data(), number.to_string());
-    }
+fn publish_and_read(hub: &TestHub, reader: &mut SseReader, range: Range<usize>) {
+    range.clone().for_each(|number| publish_one(hub, number));
+    assert_eq!(reader.data_of_next(range.len()), numbers(range));
 }
 
-/// Publishes and reads during `act`; returns the next number.
+/// Publishes numbers during `act` and five after it, and reads them; returns the next number.
+#[track_caller]
 fn publish_during(hub: &TestHub, reader: &mut SseReader, from: usize, act: impl FnOnce()) -> usize {
     let ends = AtomicBool::new(false);
     let to = thread::scope(|scope| {
-        let publisher = scope.spawn(|| publish(hub, from, &ends));
+        let publisher = scope.spawn(|| {
+            let mut number = from;
+            while !ends.load(Ordering::Relaxed) {
+                publish_one(hub, number);
+                number += 1;
+            }
+            number
+        });
         act();
         ends.store(true, Ordering::Relaxed);
         publisher.join().unwrap()
     });
-    for number in to..to + 5 {
-        publish_one(hub, number);
-    }
-    reads(reader, from, to + 5);
+    assert_eq!(reader.data_of_next(to - from), numbers(from..to));
+    publish_and_read(hub, reader, to..to + 5);
     to + 5
 }
 
-/// Waits until a replica has the data of its primary.
+/// A ready hub whose log is in the Redis at this URL, and a stream.
 #[track_caller]
-fn wait_for_replica(primary: &RedisServer, replica: &RedisServer) {
-    eventually("the replica has the data", || {
-        replica.info("master_link_status") == "up"
-            && replica.info("master_repl_offset") == primary.info("master_repl_offset")
+fn hub_and_stream(url: &str, settings: &[(&str, &str)]) -> (TestHub, SseReader) {
+    let hub = TestHub::with_redis_at(url, settings);
+    hub.wait_until_ready();
+    let reader = hub.open_stream(PATH);
+    (hub, reader)
+}
+
+/// Waits until a former primary replicates its successor.
+#[track_caller]
+fn wait_until_demoted(redis: &RedisServer) {
+    eventually("the old primary is a replica", || {
+        redis.info("role") == "slave" && redis.info("master_link_status") == "up"
     });
+}
+
+/// Path of a file in `tests/tls`.
+fn tls_file(name: &str) -> String {
+    format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Starts a Redis with TLS that trusts this authority for the certificates of clients; returns its URL, too.
+fn start_with_tls(clients_ca: &str, auth_clients: &str) -> (RedisServer, String) {
+    let port = free_port().to_string();
+    let [certificate, key] = ["first.cert.pem", "first.key.pem"].map(tls_file);
+    let redis = RedisServer::options()
+        .arguments([
+            "--tls-port",
+            &port,
+            "--tls-auth-clients",
+            auth_clients,
+            "--tls-ca-cert-file",
+            clients_ca,
+        ])
+        .arguments(["--tls-cert-file", &certificate, "--tls-key-file", &key])
+        .start();
+    (redis, format!("rediss://localhost:{port}"))
 }
 
 /// Three primaries with a third of the slots each.
@@ -77,9 +115,9 @@ impl RedisCluster {
             node.command(&words.collect::<Vec<_>>());
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
         }
-        cluster.wait_for_replica();
-        let place = cluster.node_of_log();
-        cluster.nodes.rotate_left(place);
+        cluster.introduce_nodes();
+        let node_of_log = cluster.node_of_log();
+        cluster.nodes.rotate_left(node_of_log);
         cluster
     }
 
@@ -95,7 +133,7 @@ impl RedisCluster {
 
     /// Introduces all nodes to each other, and waits until the cluster is up.
     #[track_caller]
-    fn wait_for_replica(&self) {
+    fn introduce_nodes(&self) {
         for node in &self.nodes[1..] {
             let (port, bus) =
                 (node.port().to_string(), node.command(&["CONFIG", "GET", "cluster-port"]).list());
@@ -122,7 +160,7 @@ impl RedisCluster {
     #[track_caller]
     fn add_replica(&mut self) {
         self.nodes.push(Self::node());
-        self.wait_for_replica();
+        self.introduce_nodes();
         let primary = self.nodes[0].command(&["CLUSTER", "MYID"]).text();
         let replica = &self.nodes[3];
         eventually("the node becomes a replica", || {
@@ -202,8 +240,7 @@ fn marked_slot_keeps_no_node_from_being_ready() {
     };
     // No event was published, and no table is shared.
     let early = start();
-    let mut reader = early.subscribe("/api/v1/events/a");
-    reader.position();
+    let mut reader = early.open_stream(PATH);
     let slot = cluster.begin_move(0, 2);
     // Each node compares its log at its start.
     let late = start();
@@ -216,8 +253,7 @@ fn marked_slot_keeps_no_node_from_being_ready() {
     cluster.migrate_rest(0, 2, &slot);
     cluster.end_move(0, 2, &slot);
     early.wait_until_ready();
-    early.publish("a", "2");
-    assert_eq!(reader.data(), "2");
+    early.assert_delivers("a", "2", &mut reader);
 }
 
 #[test]
@@ -225,31 +261,25 @@ fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     let cluster = RedisCluster::start();
     // A publish waits longer than a node takes to compare its log.
     let settings = [("TIDINGS_REDIS_DEADLINE", "4s")];
-    let hub = TestHub::with_redis_at(&cluster.nodes[0].url(), &settings);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    let start = reader.position();
+    let (hub, mut reader) = hub_and_stream(&cluster.nodes[0].url(), &settings);
+    let start = reader.last_event_id().to_owned();
     hub.publish("a", "0");
     let slot = cluster.begin_move(0, 2);
     cluster.migrate(0, 2, &[LOG]);
-    let refused = hub.post("/api/v1/events/a", "refused").assert_status(503).json();
-    assert_eq!(refused["code"], "not_stored");
+    hub.post(PATH, "refused").assert_problem(503, "not_stored");
     hub.post("/api/v1/events/a?store=false", "live").assert_status(200);
     // Keys that a publish needs are at the other node now, and some that the check of the head needs are not.
     cluster.migrate(0, 2, &["{tidings}:meta", "{tidings}:epochs"]);
     hub.publish("a", "1");
     assert_eq!(reader.data_of_next(3), ["0", "live", "1"]);
-    let history = hub.get("/api/v1/channels/a/events").assert_status(200).json();
-    assert_eq!(history["events"].as_array().unwrap().len(), 2);
+    assert_eq!(hub.history("a"), ["0", "1"]);
     assert_eq!(hub.metric("tidings_broker_disconnects_total"), 0.0);
     cluster.migrate_rest(0, 2, &slot);
     hub.publish("a", "2");
     cluster.end_move(0, 2, &slot);
-    for number in 3..20 {
-        publish_one(&hub, number);
-    }
-    reads(&mut reader, 2, 20);
-    reads(&mut hub.resume("/api/v1/events/a", &start), 0, 20);
+    assert_eq!(reader.data(), "2");
+    publish_and_read(&hub, &mut reader, 3..20);
+    assert_eq!(hub.resume(PATH, &start).data_of_next(20), numbers(0..20));
     hub.wait_until_ready();
 }
 
@@ -257,18 +287,15 @@ fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
 fn slot_of_the_log_moves_without_loss_or_duplicates() {
     let cluster = RedisCluster::start();
     // The node in the URL does not have the log.
-    let hub = TestHub::with_redis_at(&cluster.nodes[1].url(), &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    let start = reader.position();
+    let (hub, mut reader) = hub_and_stream(&cluster.nodes[1].url(), &[]);
+    let start = reader.last_event_id().to_owned();
     let first = publish_during(&hub, &mut reader, 0, || cluster.move_slot(0, 2));
     let second = publish_during(&hub, &mut reader, first, || cluster.move_slot(2, 1));
-    reads(&mut hub.resume("/api/v1/events/a", &start), 0, second);
+    assert_eq!(hub.resume(PATH, &start).data_of_next(second), numbers(0..second));
     // Messages of other programs are received from any node.
     eventually("the message is received", || {
         cluster.nodes[0].command(&["PUBLISH", "a", "heard"]);
-        let [at, _] = [1, 0].map(|node| &cluster.nodes[node]);
-        at.command(&["PUBSUB", "NUMSUB", "a"]).list()[1].integer() == 1
+        cluster.nodes[1].command(&["PUBSUB", "NUMSUB", "a"]).list()[1].integer() == 1
     });
     assert_eq!(reader.data(), "heard");
     hub.wait_until_ready();
@@ -279,16 +306,11 @@ fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
     let mut cluster = RedisCluster::start();
     cluster.add_replica();
     let [primary, replica] = [&cluster.nodes[0], &cluster.nodes[3]];
-    let hub = TestHub::with_redis_at(&primary.url(), &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let (hub, mut reader) = hub_and_stream(&primary.url(), &[]);
     let first = publish_during(&hub, &mut reader, 0, || {
         replica.command(&["CLUSTER", "FAILOVER"]);
         eventually("the replica is the primary", || replica.info("role") == "master");
-        eventually("the old primary is its replica", || {
-            primary.info("role") == "slave" && primary.info("master_link_status") == "up"
-        });
+        wait_until_demoted(primary);
     });
     // The node in the hub's URL is the next one to fail, once it has the log again.
     eventually("the node has the log again", || {
@@ -300,10 +322,7 @@ fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
     let second = publish_during(&hub, &mut reader, first, || ());
     wait_for_replica(primary, replica);
     primary.kill();
-    for number in second..second + 10 {
-        publish_one(&hub, number);
-    }
-    reads(&mut reader, second, second + 10);
+    publish_and_read(&hub, &mut reader, second..second + 10);
     hub.wait_until_ready();
 }
 
@@ -312,11 +331,7 @@ fn database_of_a_cluster_is_refused_with_the_reason() {
     let cluster = RedisCluster::start();
     let url = format!("{}3", cluster.nodes[0].url());
     let hub = TestHub::with_redis_at(&url, &[]);
-    eventually("the readiness names the reason", || {
-        hub.get("/readyz").json()["detail"]
-            .as_str()
-            .is_some_and(|detail| detail.contains("a cluster has only database 0"))
-    });
+    hub.wait_until_unready("a cluster has only database 0");
 }
 
 #[test]
@@ -325,10 +340,7 @@ fn primary_of_several_addresses_is_used_also_after_a_promotion() {
     let replica = RedisServer::start_replica_of(&primary);
     let gone = free_port().to_string();
     let url = format!("redis://127.0.0.1:{gone},{},{}", replica.address(), primary.address());
-    let hub = TestHub::with_redis_at(&url, &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let (hub, mut reader) = hub_and_stream(&url, &[]);
     let first = publish_during(&hub, &mut reader, 0, || ());
     wait_for_replica(&primary, &replica);
     replica.promote();
@@ -347,9 +359,9 @@ fn primary_of_several_addresses_is_used_also_after_a_promotion() {
     hub.wait_until_ready();
 }
 
-/// A SentinelProcess of one service, `main`. It is killed when it is dropped.
+/// A Sentinel of one service, `main`.
 struct SentinelProcess {
-    process: Child,
+    _process: ChildProcess,
     port: String,
     _directory: TempDirectory,
 }
@@ -363,50 +375,38 @@ impl SentinelProcess {
             primary.port()
         );
         directory.write("sentinel.conf", &settings);
-        let process = tidings_testkit::redis::sentinel()
-            .arg(directory.path().join("sentinel.conf"))
-            .args(["--sentinel", "--dir"])
-            .arg(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, port, _directory: directory }
+        let mut command = tidings_testkit::redis::sentinel();
+        command.arg(directory.path().join("sentinel.conf")).args(["--sentinel", "--dir"]);
+        let process = ChildProcess::spawn(command.arg(directory.path()).stdout(Stdio::null()));
+        Self { _process: process, port, _directory: directory }
     }
 
     fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn asks(&self, words: &[&str]) -> String {
+    fn command(&self, words: &[&str]) -> String {
         let mut client = Command::new("redis-cli");
         client.args(["-p", &self.port, "--no-auth-warning", "-a", "sesame"]).args(words);
         String::from_utf8_lossy(&client.output().unwrap().stdout).into_owned()
     }
 
-    /// Waits until the SentinelProcess knows the replica: before that it cannot promote it.
+    /// Waits until the Sentinel knows the replica: before that it cannot promote it.
     #[track_caller]
-    fn knows(&self, replica: &RedisServer) {
+    fn wait_until_known(&self, replica: &RedisServer) {
         let port = replica.port().to_string();
         eventually("the sentinel knows the replica", || {
-            let replicas = self.asks(&["SENTINEL", "replicas", "main"]);
+            let replicas = self.command(&["SENTINEL", "replicas", "main"]);
             replicas.contains(&port) && replicas.contains("master-link-status\nok")
         });
     }
 
     #[track_caller]
-    fn names(&self, primary: &RedisServer) {
+    fn wait_until_primary(&self, primary: &RedisServer) {
         let port = primary.port().to_string();
-        eventually("the SentinelProcess names the new primary", || {
-            self.asks(&["SENTINEL", "get-master-addr-by-name", "main"]).contains(&port)
+        eventually("the Sentinel names the new primary", || {
+            self.command(&["SENTINEL", "get-master-addr-by-name", "main"]).contains(&port)
         });
-    }
-}
-
-impl Drop for SentinelProcess {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
     }
 }
 
@@ -415,31 +415,23 @@ fn sentinel_failover_loses_and_duplicates_nothing() {
     let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
     let sentinel = SentinelProcess::start(&primary, "requirepass sesame");
-    sentinel.knows(&replica);
+    sentinel.wait_until_known(&replica);
     let url = format!(
         "redis+sentinel://127.0.0.1:{},{}/main?sentinel_password=sesame",
         free_port(),
         sentinel.authority()
     );
-    let mut hub = TestHub::with_redis_at(&url, &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let (mut hub, mut reader) = hub_and_stream(&url, &[]);
     let first = publish_during(&hub, &mut reader, 0, || ());
     wait_for_replica(&primary, &replica);
-    assert!(sentinel.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
-    sentinel.names(&replica);
-    eventually("the old primary is its replica", || {
-        primary.info("role") == "slave" && primary.info("master_link_status") == "up"
-    });
+    assert!(sentinel.command(&["SENTINEL", "failover", "main"]).contains("OK"));
+    sentinel.wait_until_primary(&replica);
+    wait_until_demoted(&primary);
     let second = publish_during(&hub, &mut reader, first, || ());
-    sentinel.knows(&primary);
+    sentinel.wait_until_known(&primary);
     wait_for_replica(&replica, &primary);
     replica.kill();
-    for number in second..second + 10 {
-        publish_one(&hub, number);
-    }
-    reads(&mut reader, second, second + 10);
+    publish_and_read(&hub, &mut reader, second..second + 10);
     hub.wait_until_ready();
     let log = hub.read_log_through("redis does not answer");
     assert!(log.contains("sentinel_password=***") && !log.contains("sesame"), "{log}");
@@ -449,37 +441,30 @@ fn sentinel_failover_loses_and_duplicates_nothing() {
 fn further_sentinels_are_discovered_and_asked_with_their_user() {
     let primary = RedisServer::start();
     let replica = RedisServer::start_replica_of(&primary);
-    // A SentinelProcess also needs the password of the other Sentinels.
+    // A Sentinel also needs the password of the other Sentinels.
     let users = "requirepass sesame\nsentinel sentinel-pass sesame\n\
                  user hub on >open -@all +auth +sentinel|get-master-addr-by-name +sentinel|sentinels";
     let first = SentinelProcess::start(&primary, users);
     let second = SentinelProcess::start(&primary, users);
     for (one, other) in [(&first, &second), (&second, &first)] {
-        one.knows(&replica);
+        one.wait_until_known(&replica);
         eventually("the Sentinels know each other", || {
-            one.asks(&["SENTINEL", "sentinels", "main"]).contains(&other.port)
+            one.command(&["SENTINEL", "sentinels", "main"]).contains(&other.port)
         });
     }
     let url =
         format!("redis+sentinel://{}/main?sentinel_username=hub&sentinel_password=open", first.authority());
-    let hub = TestHub::with_redis_at(&url, &[]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
+    let (hub, mut reader) = hub_and_stream(&url, &[]);
     publish_one(&hub, 0);
     wait_for_replica(&primary, &replica);
-    // The only SentinelProcess in the URL is gone; the hub has discovered the other.
+    // The only Sentinel in the URL is gone; the hub has discovered the other.
     drop(first);
-    assert!(second.asks(&["SENTINEL", "failover", "main"]).contains("OK"));
-    second.names(&replica);
-    eventually("the old primary is its replica", || {
-        primary.info("role") == "slave" && primary.info("master_link_status") == "up"
-    });
+    assert!(second.command(&["SENTINEL", "failover", "main"]).contains("OK"));
+    second.wait_until_primary(&replica);
+    wait_until_demoted(&primary);
     primary.kill();
-    for number in 1..10 {
-        publish_one(&hub, number);
-    }
-    reads(&mut reader, 0, 10);
+    assert_eq!(reader.data(), "0");
+    publish_and_read(&hub, &mut reader, 1..10);
     hub.wait_until_ready();
 }
 
@@ -487,58 +472,32 @@ fn further_sentinels_are_discovered_and_asked_with_their_user() {
 fn unknown_service_of_a_sentinel_is_reported() {
     let primary = RedisServer::start();
     let sentinel = SentinelProcess::start(&primary, "");
-    sentinel.names(&primary);
+    sentinel.wait_until_primary(&primary);
     let url = format!("redis+sentinel://{}/other", sentinel.authority());
     let hub = TestHub::with_redis_at(&url, &[]);
-    eventually("the readiness names the reason", || {
-        hub.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("knows no primary"))
-    });
+    hub.wait_until_unready("knows no primary");
 }
 
 #[test]
 fn redis_with_a_private_authority_is_trusted_by_its_file() {
-    let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let (cert, key, ca) = (file("first.cert.pem"), file("first.key.pem"), file("ca.pem"));
-    let port = free_port().to_string();
-    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-    let listen = ["--tls-port", &port, "--tls-auth-clients", "no"];
-    let _redis = RedisServer::options().arguments([&listen[..], &files].concat()).start();
-    let url = format!("rediss://localhost:{port}");
-    let hub = TestHub::with_redis_at(&url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
-    hub.publish("a", "over TLS");
-    assert_eq!(reader.data(), "over TLS");
-    let stranger = TestHub::with_redis_at(&url, &[]);
-    eventually("the readiness names the reason", || {
-        stranger.get("/readyz").json()["detail"].as_str().is_some_and(|detail| detail.contains("certificate"))
-    });
+    let ca = tls_file("ca.pem");
+    let (_redis, url) = start_with_tls(&ca, "no");
+    let (hub, mut reader) = hub_and_stream(&url, &[("TIDINGS_REDIS_CA_FILE", &ca)]);
+    hub.assert_delivers("a", "over TLS", &mut reader);
+    TestHub::with_redis_at(&url, &[]).wait_until_unready("certificate");
 }
 
 #[test]
 fn redis_that_requires_a_client_certificate_gets_it() {
-    let file = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let (cert, key, clients) = (file("first.cert.pem"), file("first.key.pem"), file("clients-ca.pem"));
-    let port = free_port().to_string();
-    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &clients];
-    let listen = ["--tls-port", &port, "--tls-auth-clients", "yes"];
-    let _redis = RedisServer::options().arguments([&listen[..], &files].concat()).start();
-    let (url, directory) = (format!("rediss://localhost:{port}"), TempDirectory::create());
-    let (ca, shown, of_shown) = (file("ca.pem"), file("client.cert.pem"), file("client.key.pem"));
+    let (_redis, url) = start_with_tls(&tls_file("clients-ca.pem"), "yes");
+    let directory = TempDirectory::create();
+    let [ca, shown, of_shown, key] =
+        ["ca.pem", "client.cert.pem", "client.key.pem", "first.key.pem"].map(tls_file);
     let trust = ("TIDINGS_REDIS_CA_FILE", ca.as_str());
     let shown = [trust, ("TIDINGS_REDIS_CERT_FILE", &shown), ("TIDINGS_REDIS_KEY_FILE", &of_shown)];
-    let hub = TestHub::with_redis_at(&url, &shown);
-    hub.wait_until_ready();
-    let mut reader = hub.subscribe("/api/v1/events/a");
-    reader.position();
-    hub.publish("a", "as a client that is known");
-    assert_eq!(reader.data(), "as a client that is known");
-    let stranger = TestHub::with_redis_at(&url, &[trust]);
-    eventually("the readiness names the reason", || {
-        let answer = stranger.get("/readyz");
-        answer.head.status == 503 && answer.json()["detail"].as_str().unwrap().contains("ertificate")
-    });
+    let (hub, mut reader) = hub_and_stream(&url, &shown);
+    hub.assert_delivers("a", "as a client that is known", &mut reader);
+    TestHub::with_redis_at(&url, &[trust]).wait_until_unready("ertificate");
     for (setting, other) in
         [("TIDINGS_REDIS_CERT_FILE", "redis.key_file"), ("TIDINGS_REDIS_KEY_FILE", "redis.cert_file")]
     {

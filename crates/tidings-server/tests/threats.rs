@@ -129,8 +129,7 @@ fn history_of_others_is_refused_without_revealing_whether_it_exists() {
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     // The id of another principal's event opens only the client's own channels, and a page is bounded.
     let mut stream = hub.resume_as(&token("u"), STREAM, id);
-    hub.publish_as_backend("user.u", "mine");
-    assert_eq!(stream.data(), "mine");
+    hub.assert_delivers("user.u", "mine", &mut stream);
     let own = hub.get_as(&token("u"), &format!("{HISTORY}?after={id}")).assert_status(200).json();
     assert_eq!(own["events"].as_array().unwrap().len(), 1);
     for limit in ["0", "1001", "-1", "99999999999999999999", "all"] {

@@ -97,8 +97,7 @@ fn ticket_is_for_exactly_its_channels_in_any_order_on_both_routes() {
         "/api/v1/events?channel=user.u&channel=user.u.a&channel=user.u&channel=user.u.**",
     ] {
         let mut reader = hub.subscribe(&with(path, &hub.ticket(&u, &three)));
-        hub.publish_as_backend("user.u", "hello");
-        assert_eq!(reader.data(), "hello");
+        hub.assert_delivers("user.u", "hello", &mut reader);
     }
     for path in [OWN, "/api/v1/events?channel=user.u", "/api/v1/events/user%2eu"] {
         hub.open_stream(&with(path, &hub.ticket(&u, &["user.u"])));
@@ -127,8 +126,7 @@ fn stream_without_channels_has_those_of_its_ticket() {
     channels.extend(["user.u", "user.u.**"]);
     let assert_receives = |reader: &mut SseReader| {
         for name in [names[253].as_str(), "user.u", "user.u.any.of.them"] {
-            hub.publish_as_backend(name, name);
-            assert_eq!(reader.data(), name);
+            hub.assert_delivers(name, name, reader);
         }
     };
     for transport in TRANSPORTS {
@@ -170,8 +168,7 @@ fn assert_open_hub_uses_a_ticket(maker: &TestHub, user: &TestHub) {
     let response = maker.post(PATH, "{\"channels\":[\"a\",\"b.*\"]}").assert_status(201).json();
     let ticket = response["ticket"].as_str().unwrap();
     let mut reader = user.subscribe(&with(SEVERAL, ticket));
-    maker.publish("b.x", "hello");
-    assert_eq!(reader.data(), "hello");
+    maker.assert_delivers("b.x", "hello", &mut reader);
     maker.assert_spent(SEVERAL, ticket);
 }
 
@@ -265,8 +262,7 @@ fn ticket_and_its_stream_end_with_the_makers_token() {
     assert_eq!(millis(&response.assert_status(201).json()["expiresAt"]), end * 1000);
     let unused = response.json()["ticket"].as_str().unwrap().to_owned();
     let mut reader = hub.subscribe(&with(OWN, &hub.ticket(&maker, &["user.u"])));
-    hub.publish_as_backend("user.u", "before");
-    assert_eq!(reader.data(), "before");
+    hub.assert_delivers("user.u", "before", &mut reader);
     reader.assert_end("token_expired", true);
     let late = now_millis().checked_sub(end * 1000).expect("the stream ended early");
     assert!(late < 2000, "{late} ms late");
@@ -294,8 +290,7 @@ fn event_source_resumes_with_a_new_ticket_and_the_last_id() {
     ];
     let ticket = hub.ticket(&token("u"), &["user.u"]);
     let mut reader = hub.subscribe_with(&with(OWN, &ticket), &browser);
-    hub.publish_as_backend("user.u", "first");
-    assert_eq!(reader.data(), "first");
+    hub.assert_delivers("user.u", "first", &mut reader);
     let id = reader.last_event_id().to_owned();
     drop(reader);
     hub.publish_as_backend("user.u", "missed");
@@ -416,8 +411,7 @@ fn ticket_opens_one_stream_at_any_node_of_one_redis() {
         let ticket = hubs[0].ticket(&credential, &["user.u", "user.u.**"]);
         let mut reader = hubs[1].subscribe(&with(SEVERAL, &ticket));
         for channel in ["user.u", "user.u.x"] {
-            hubs[0].publish_as_backend(channel, channel);
-            assert_eq!(reader.data(), channel);
+            hubs[0].assert_delivers(channel, channel, &mut reader);
         }
         hubs[0].assert_spent(SEVERAL, &ticket);
     }

@@ -1,39 +1,20 @@
 //! `tidings token`.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use tidings_testkit::TempDirectory;
+use tidings_testkit::{StubReply, StubServer, TempDirectory};
 
 use crate::hub::{ProgramOutput, RunTidings};
 
 const SECRET: (&str, &str) = ("TIDINGS_AUTH_SECRET", "0123456789abcdef0123456789abcdef");
 
-#[track_caller]
-fn refused(outcome: &ProgramOutput, expected: &[&str]) {
-    assert_eq!(outcome.code, Some(2), "{outcome:?}");
-    assert_eq!(outcome.stdout, "");
-    for text in expected {
-        assert!(outcome.stderr.contains(text), "{text:?} is missing in {}", outcome.stderr);
-    }
+/// Runs `tidings token` with these further arguments.
+fn run_token(arguments: &[&str], variables: &[(&str, &str)]) -> ProgramOutput {
+    TempDirectory::create().run(&[&["token"], arguments].concat(), variables)
 }
 
-/// Decodes base64url without padding.
 fn decoded(part: &str) -> Vec<u8> {
-    const SYMBOLS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0);
-    for symbol in part.bytes() {
-        let value = SYMBOLS.iter().position(|known| *known == symbol).expect("base64url");
-        bits = bits << 6 | u32::try_from(value).unwrap();
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    bytes
+    URL_SAFE_NO_PAD.decode(part).unwrap()
 }
 
 fn json(part: &str) -> Value {
@@ -42,9 +23,8 @@ fn json(part: &str) -> Value {
 
 #[test]
 fn token_is_printed_alone_to_standard_output_and_its_rights_to_standard_error() {
-    let arguments =
-        ["token", "--sub", "a@b.c", "--subscribe", "news.*", "--publish", "chat.1", "--expires", "10m"];
-    let outcome = TempDirectory::create().run(&arguments, &[SECRET]);
+    let arguments = ["--sub", "a@b.c", "--subscribe", "news.*", "--publish", "chat.1", "--expires", "10m"];
+    let outcome = run_token(&arguments, &[SECRET]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let token = outcome.stdout.strip_suffix('\n').unwrap();
     let parts: Vec<&str> = token.split('.').collect();
@@ -87,72 +67,57 @@ fn token_is_signed_by_the_settings_of_the_file() {
 
 #[test]
 fn token_longer_than_the_maximum_age_is_refused_with_both_times() {
-    let outcome = TempDirectory::create().run(&["token", "--sub", "u", "--expires", "48h"], &[SECRET]);
-    refused(&outcome, &["--expires is 2d", "auth.token_max_age, which is 24h"]);
-    let variables = [SECRET, ("TIDINGS_AUTH_TOKEN_MAX_AGE", "3d")];
-    let outcome = TempDirectory::create().run(&["token", "--sub", "u", "--expires", "48h"], &variables);
+    let arguments = ["--sub", "u", "--expires", "48h"];
+    run_token(&arguments, &[SECRET]).assert_refused(&["--expires is 2d", "auth.token_max_age, which is 24h"]);
+    let outcome = run_token(&arguments, &[SECRET, ("TIDINGS_AUTH_TOKEN_MAX_AGE", "3d")]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
 }
 
 #[test]
 fn token_without_a_secret_prints_a_remedy() {
-    let directory = TempDirectory::create();
-    refused(&directory.run(&["token", "--sub", "u"], &[]), &["no auth.secret", "TIDINGS_AUTH_SECRET"]);
+    run_token(&["--sub", "u"], &[]).assert_refused(&["no auth.secret", "TIDINGS_AUTH_SECRET"]);
     let variables = [("TIDINGS_AUTH_JWKS_URL", "https://id.example.com/keys")];
-    refused(&directory.run(&["token", "--sub", "u"], &variables), &["identity provider", "tidings key"]);
+    run_token(&["--sub", "u"], &variables).assert_refused(&["identity provider", "tidings key"]);
 }
 
 #[test]
 fn bad_usage_of_token_is_refused() {
+    for (arguments, error) in [
+        (&[][..], "--sub"),
+        (&["--sub", ""], "--sub is empty"),
+        (&["--sub", "u", "--publish", "a..b"], "--publish has \"a..b\""),
+        (&["--sub", "u", "--subscribe", "$hub"], "--subscribe has \"$hub\""),
+        (&["--sub", "u", "--expires", "60"], "no unit"),
+        (&["--sub", "u", "--expires", "10ms"], "--expires is 10ms; at least 1s"),
+    ] {
+        run_token(arguments, &[SECRET]).assert_refused(&[error]);
+    }
     let directory = TempDirectory::create();
-    refused(&directory.run(&["token"], &[SECRET]), &["--sub"]);
-    refused(&directory.run(&["token", "--sub", ""], &[SECRET]), &["--sub is empty"]);
-    let run = |flag: &str, value: &str| directory.run(&["token", "--sub", "u", flag, value], &[SECRET]);
-    refused(&run("--publish", "a..b"), &["--publish has \"a..b\""]);
-    refused(&run("--subscribe", "$hub"), &["--subscribe has \"$hub\""]);
-    refused(&run("--expires", "60"), &["no unit"]);
-    refused(&run("--expires", "10ms"), &["--expires is 10ms; at least 1s"]);
     directory.write("tidings.toml", "[auth]\nsecrt = \"s3cret\"\n");
-    refused(&directory.run(&["token", "--sub", "u"], &[]), &["tidings.toml:2:1: auth.secrt"]);
-}
-
-/// URL of a server that refuses one request with this status and code, as a hub with `[auth]` does.
-fn refusing(status: u16, code: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let body = format!("{{\"code\":\"{code}\",\"detail\":\"so it is\"}}");
-    let answer = format!(
-        "HTTP/1.1 {status} No\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let _request = socket.read(&mut [0; 4096]).unwrap();
-        socket.write_all(answer.as_bytes()).unwrap();
-        // Until the client has read the response and closes.
-        let _end = socket.read(&mut [0; 4096]);
-    });
-    url
+    directory.run(&["token", "--sub", "u"], &[]).assert_refused(&["tidings.toml:2:1: auth.secrt"]);
 }
 
 #[test]
 fn publish_and_subscribe_print_how_to_get_a_token() {
-    let directory = TempDirectory::create();
-    let run = |arguments: &[&str], status, code, token: &str| {
-        let variables = [("TIDINGS_URL", &*refusing(status, code)), ("TIDINGS_TOKEN", token)];
-        let outcome = directory.run(arguments, &variables);
+    let run = |arguments: &[&str], status: &str, code: &str, token: &str| {
+        let body = format!("{{\"code\":\"{code}\",\"detail\":\"so it is\"}}");
+        let content_type = "Content-Type: application/problem+json\r\n";
+        let reply = StubReply::response(status, content_type, &body);
+        let server = StubServer::start(move |_| reply.clone());
+        let variables = [("TIDINGS_URL", &*server.url("")), ("TIDINGS_TOKEN", token)];
+        let outcome = TempDirectory::create().run(arguments, &variables);
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
         assert!(!outcome.stderr.contains("t0ken"), "{outcome:?}");
         outcome.stderr
     };
     let publish = ["publish", "orders.1", "x"];
     let subscribe = ["subscribe", "orders.*", "news"];
-    let text = run(&publish, 401, "credentials_missing", "");
+    let text = run(&publish, "401 No", "credentials_missing", "");
     assert!(text.contains("so it is; give a token with --token or in TIDINGS_TOKEN"), "{text}");
     assert!(text.contains("tidings token --sub me --publish 'orders.1'"), "{text}");
-    let text = run(&subscribe, 401, "credentials_missing", "");
+    let text = run(&subscribe, "401 No", "credentials_missing", "");
     assert!(text.contains("tidings key --name me --subscribe 'orders.*' --subscribe 'news'"), "{text}");
-    assert!(run(&subscribe, 401, "bad_credentials", "t0ken").contains("not revoked"));
-    let text = run(&publish, 403, "access_denied", "t0ken");
+    assert!(run(&subscribe, "401 No", "bad_credentials", "t0ken").contains("not revoked"));
+    let text = run(&publish, "403 No", "access_denied", "t0ken");
     assert!(text.contains("a token made with --publish 'orders.1' does"), "{text}");
 }

@@ -75,9 +75,9 @@ impl StreamTranscript {
     /// Reads until the body holds the text.
     #[track_caller]
     pub(crate) fn read_through(&mut self, text: &str) {
-        let mut looked_at = 0;
-        while !self.body[looked_at..].windows(text.len()).any(|window| window == text.as_bytes()) {
-            looked_at = self.body.len().saturating_sub(text.len());
+        let mut searched = 0;
+        while !self.body[searched..].windows(text.len()).any(|window| window == text.as_bytes()) {
+            searched = self.body.len().saturating_sub(text.len());
             assert!(self.more(), "the body ended before {text:?}: {}", String::from_utf8_lossy(&self.body));
         }
     }
