@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tidings_testkit::{RedisServer, RespConnection, RespReply, eventually};
+use tidings_testkit::{RedisServer, RespConnection, RespReply, eventually, numbers};
 
 use super::redis_publishers::{ALL, PythonPublisher, open_all};
 use crate::{
     hub::TestHub,
-    redis_nodes::{RedisNodes, TwoNodes, assert_each_reads, numbers},
+    redis_nodes::{RedisNodes, TwoNodes, assert_each_reads},
 };
 
 const CHANNEL: &str = "project.42";
@@ -206,7 +206,7 @@ fn captured_messages_survive_a_restart_of_a_durable_redis() {
     nodes.wait_until_ready();
     eventually("a node receives a message", || {
         nodes.message(CHANNEL, "after");
-        nodes.hubs[0].history(CHANNEL).len() > 1
+        nodes.hubs[0].stored(CHANNEL).len() > 1
     });
     assert_each_reads(&mut readers, &["after"]);
 }

@@ -124,13 +124,10 @@ impl TestHub {
         self.post_as(KEY, "/api/v1/revocations", subject.to_string())
     }
 
-    /// Returns the data of the newest stored events of a channel, oldest first.
+    /// Returns the data of the stored events of a channel.
     #[track_caller]
-    pub(crate) fn history(&self, channel: &str) -> Vec<String> {
-        let response = self.get_as(KEY, &format!("/api/v1/channels/{channel}/events"));
-        let page = response.assert_status(200).json();
-        let events = page["events"].as_array().unwrap().iter();
-        events.map(|event| event["data"].as_str().unwrap().to_owned()).collect()
+    pub(crate) fn stored_as_backend(&self, channel: &str) -> Vec<String> {
+        self.get_as(KEY, &format!("/api/v1/channels/{channel}/events")).event_data()
     }
 
     /// As [`TestHub::metric`], of a hub with `[auth]`.

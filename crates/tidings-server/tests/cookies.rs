@@ -130,7 +130,7 @@ fn cookie_from_a_foreign_page_has_no_effect() {
     // A page without an origin that the browser marks as cross-site.
     assert_refused(&[("Sec-Fetch-Site", "cross-site")]);
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
-    assert_eq!(hub.history("user.u"), [""; 0]);
+    assert_eq!(hub.stored_as_backend("user.u"), [""; 0]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tidings_testkit::{SseReader, TempDirectory};
 
 use crate::{
-    auth_matrix::on_every_route,
+    auth_matrix::assert_refused_on_every_route,
     hub::TestHub,
     tokens::{
         KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, hub_with_secret, key_lines, lines_of_key,
@@ -86,14 +86,6 @@ fn assert_delivers<const N: usize>(hub: &TestHub, streams: [&mut SseReader; N], 
     assert_eq!(streams.map(SseReader::data), [data; N]);
 }
 
-#[track_caller]
-fn assert_refused_on_every_route(hub: &TestHub, credential: &str) {
-    for (route, response) in on_every_route(hub, credential) {
-        assert_eq!(response.head.status, 401, "{route}: {}", response.text());
-        response.assert_problem(401, "bad_credentials");
-    }
-}
-
 #[test]
 fn changed_secret_ends_streams_and_tickets_of_the_old_one() {
     let mut hub = hub_with_secret("");
@@ -104,12 +96,12 @@ fn changed_secret_ends_streams_and_tickets_of_the_old_one() {
     let [spent, waiting, of_backend] = [&old, &old, KEY]
         .map(|credential| format!("{STREAM}?ticket={}", hub.ticket(credential, &["user.u"])));
     let mut by_ticket = hub.subscribe(&spent);
-    assert_refused_on_every_route(&hub, &new);
+    assert_refused_on_every_route(&hub, &new, 401, "bad_credentials");
 
     hub.reload(&format!("secret = {OTHER_SECRET:?}"));
     assert_ends_at_once(&mut stream);
     assert_ends_at_once(&mut by_ticket);
-    assert_refused_on_every_route(&hub, &old);
+    assert_refused_on_every_route(&hub, &old, 401, "bad_credentials");
     hub.get(&waiting).assert_problem(401, "bad_credentials");
     assert_delivers(&hub, [&mut of_key], "to the backend");
     assert_delivers(&hub, [&mut hub.subscribe_as(&new, STREAM)], "to the new token");
@@ -125,7 +117,7 @@ fn replaced_key_file_ends_streams_of_removed_keys() {
     let mut hub = protected_in(&directory, "key_file = \"keys.pem\"");
     let mut of_first = hub.subscribe_as(&token_of(first, "RS256"), STREAM);
     let mut of_key = hub.subscribe_as(KEY, STREAM);
-    assert_refused_on_every_route(&hub, &token_of(second, "RS256"));
+    assert_refused_on_every_route(&hub, &token_of(second, "RS256"), 401, "bad_credentials");
 
     // Both keys for a while, as in a rotation.
     directory.write("keys.pem", &(pem(first) + &pem(second)));
@@ -136,7 +128,7 @@ fn replaced_key_file_ends_streams_of_removed_keys() {
     directory.write("keys.pem", &pem(second));
     reload(&mut hub);
     assert_ends_at_once(&mut of_first);
-    assert_refused_on_every_route(&hub, &token_of(first, "RS256"));
+    assert_refused_on_every_route(&hub, &token_of(first, "RS256"), 401, "bad_credentials");
     assert_delivers(&hub, [&mut of_second, &mut of_key], "second");
 }
 
@@ -203,6 +195,6 @@ fn removed_api_key_ends_only_its_streams() {
     let mut of_user = hub.subscribe_as(&token("u"), STREAM);
     hub.reload(&with_secret(""));
     assert_ends_at_once(&mut of_removed);
-    assert_refused_on_every_route(&hub, REMOVED);
+    assert_refused_on_every_route(&hub, REMOVED, 401, "bad_credentials");
     assert_delivers(&hub, [&mut of_key, &mut of_user], "to the others");
 }

@@ -200,7 +200,7 @@ fn only_allow_true_allows_and_a_missing_answer_gives_503() {
     }
     assert_eq!(other.request_count(), 0);
     assert_eq!(hub.counter("tidings_streams_opened_total"), 0.0);
-    assert_eq!(hub.history("chat.1"), ["x", "x"]);
+    assert_eq!(hub.stored_as_backend("chat.1"), ["x", "x"]);
     assert!(hub.counter("tidings_hook_failures_total") > 0.0);
 }
 
@@ -387,7 +387,7 @@ fn rights_that_end_during_a_hook_request_do_not_count() {
         response.assert_problem(401, "revoked");
         assert!(!response.text().contains("secret event"));
     }
-    assert_eq!(hub.history("user.u"), ["secret event"]);
+    assert_eq!(hub.stored_as_backend("user.u"), ["secret event"]);
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! Several nodes with one log in Redis.
 
 use serde_json::json;
-use tidings_testkit::{RedisServer, RespReply, SseReader, TcpProxy, eventually};
+use tidings_testkit::{RedisServer, RespReply, SseReader, TcpProxy, eventually, numbers};
 
 use crate::{
     hub::TestHub,
     redis_nodes::{
-        RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, numbers,
-        wait_for_replica,
+        RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, wait_for_replica,
     },
 };
 
@@ -133,7 +132,7 @@ fn repeated_publish_at_another_node_gets_the_first_result() {
     let again = publish(&nodes.hubs[1], "once").assert_status(200).json();
     assert_eq!(first, again);
     publish(&nodes.hubs[1], "other").assert_problem(409, "idempotency_conflict");
-    assert_eq!(nodes.hubs[1].history("a"), ["once"]);
+    assert_eq!(nodes.hubs[1].stored("a"), ["once"]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn host_must_be_a_loopback_name() {
         let post = format!("POST {CHANNEL} HTTP/1.1\r\nHost: {bad}\r\nContent-Length: 1\r\n\r\nx");
         hub.send_raw(post).assert_problem(403, "forbidden_host");
     }
-    assert_eq!(hub.history("a"), [""; 0]);
+    assert_eq!(hub.stored("a"), [""; 0]);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn pages_of_other_origins_are_refused() {
     }
     let two = [("Origin", "http://localhost:3000"), ("Origin", "https://evil.example")];
     hub.request("GET", "/healthz", &two, b"").assert_problem(403, "forbidden_origin");
-    assert_eq!(hub.history("a"), [""; 0]);
+    assert_eq!(hub.stored("a"), [""; 0]);
 }
 
 #[test]

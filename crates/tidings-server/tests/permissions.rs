@@ -258,7 +258,7 @@ fn token_publishes_to_its_patterns_only_also_in_a_batch() {
         {"channels": ["chat.u.1", "chat.v.1"], "data": "bad"},
     ]);
     hub.post_as(&writer, "/api/v1/publish", batch.to_string()).assert_access_denied();
-    assert_eq!(hub.history("chat.u.1"), ["x"]);
+    assert_eq!(hub.stored_as_backend("chat.u.1"), ["x"]);
     // The right to write does not include reading.
     hub.get_as(&writer, "/api/v1/channels/chat.u.1/events").assert_access_denied();
 }

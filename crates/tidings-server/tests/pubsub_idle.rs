@@ -96,6 +96,6 @@ fn denied_capture_makes_a_node_unready_until_it_is_granted() {
     hub.wait_until_ready();
     redis.command(&["PUBLISH", "project.others.1", "not captured"]);
     redis.command(&["PUBLISH", "project.jobs.1", "captured"]);
-    eventually("the message is in the log", || hub.history("project.jobs.1") == ["captured"]);
+    eventually("the message is in the log", || hub.stored("project.jobs.1") == ["captured"]);
     assert_eq!(hub.metric("tidings_capture_appended_total"), 1.0);
 }

@@ -225,7 +225,7 @@ fn key_removed_by_a_reload_publishes_nothing_more() {
     hub.reload_whole(&strict(""));
     hub.post_as(KEY, "/api/v1/events/a", "after").assert_problem(401, "bad_credentials");
     hub.reload(&strict(""));
-    assert_eq!(hub.history("a"), ["before"]);
+    assert_eq!(hub.stored_as_backend("a"), ["before"]);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn credentials_that_end_while_the_body_is_received_have_no_effect() {
             response.assert_problem(status, code);
         }
     }
-    assert_eq!(hub.history("late"), [""; 0]);
+    assert_eq!(hub.stored_as_backend("late"), [""; 0]);
     // A principal that kept its rights is served.
     let statuses: Vec<u16> = of_kept.into_iter().map(|request| request.finish().head.status).collect();
     assert_eq!(statuses, [200, 200, 200, 200, 201, 201]);

@@ -1,7 +1,5 @@
 //! Nodes over one Redis, and the streams of their clients.
 
-use std::ops::Range;
-
 use rustix::process::Signal;
 use tidings_testkit::{ChildProcess, RedisServer, SseReader, eventually};
 
@@ -116,10 +114,6 @@ pub(crate) fn assert_each_reads<T: AsRef<str>>(readers: &mut [SseReader], expect
 #[track_caller]
 pub(crate) fn assert_each_gets_a_gap(readers: &mut [SseReader]) {
     readers.iter_mut().for_each(|reader| drop(reader.control_event("tidings.gap")));
-}
-
-pub(crate) fn numbers(range: Range<usize>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
 }
 
 /// Waits until a replica has the data of its primary.

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, eventually};
+use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, eventually, numbers};
 
 use crate::{
     hub::TestHub,
     redis_nodes::{
-        RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, numbers,
-        wait_for_replica,
+        RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, wait_for_replica,
     },
 };
 
@@ -205,7 +204,7 @@ fn full_redis_refuses_publishes_and_serves_reads() {
     for hub in [early, &late] {
         hub.wait_until_unready("OOM");
         assert_eq!(hub.resume(PATH, &first).data(), "second");
-        assert_eq!(hub.history("a"), ["first", "second"]);
+        assert_eq!(hub.stored("a"), ["first", "second"]);
         hub.open_stream(PATH);
         publish_once(hub, "refused", "refused").assert_problem(503, "not_stored");
     }

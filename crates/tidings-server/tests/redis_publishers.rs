@@ -1,9 +1,9 @@
 //! Programs that publish in Redis themselves, and their messages at two nodes.
 
 use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, SseReader, TempDirectory};
+use tidings_testkit::{RedisServer, SseReader, TempDirectory, numbers};
 
-use crate::redis_nodes::{TwoNodes, assert_each_reads, numbers};
+use crate::redis_nodes::{TwoNodes, assert_each_reads};
 
 const REJECTED: &str = "tidings_capture_rejected_total";
 

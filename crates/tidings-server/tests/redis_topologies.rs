@@ -8,12 +8,12 @@ use std::{
 };
 
 use tidings_testkit::{
-    ChildProcess, RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port,
+    ChildProcess, RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port, numbers,
 };
 
 use crate::{
     hub::{RunTidings, TestHub},
-    redis_nodes::{numbers, wait_for_replica},
+    redis_nodes::wait_for_replica,
 };
 
 /// The log's key, which determines its slot.
@@ -272,7 +272,7 @@ fn reads_continue_while_keys_are_at_two_nodes_and_publishes_are_not_stored() {
     cluster.migrate(0, 2, &["{tidings}:meta", "{tidings}:epochs"]);
     hub.publish("a", "1");
     assert_eq!(reader.data_of_next(3), ["0", "live", "1"]);
-    assert_eq!(hub.history("a"), ["0", "1"]);
+    assert_eq!(hub.stored("a"), ["0", "1"]);
     assert_eq!(hub.metric("tidings_broker_disconnects_total"), 0.0);
     cluster.migrate_rest(0, 2, &slot);
     hub.publish("a", "2");

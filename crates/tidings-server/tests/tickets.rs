@@ -236,7 +236,7 @@ fn ticket_for_anything_but_a_stream_is_refused_and_spent() {
         hub.get_as(&ticket, OWN).assert_problem(401, "bad_credentials");
         hub.get(&format!("{OWN}?access_token={ticket}")).assert_problem(401, "credentials_missing");
     }
-    assert_eq!(hub.history("user.u"), ["secret event"]);
+    assert_eq!(hub.stored_as_backend("user.u"), ["secret event"]);
 }
 
 #[test]
