@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tidings_testkit::{RedisServer, RespConnection, RespReply, eventually, numbers};
 
-use super::redis_publishers::{ALL, PythonPublisher, open_all};
+use super::redis_publishers::{ALL, assert_python_messages, open_all, run_python_publisher};
 use crate::{
     hub::TestHub,
     redis_nodes::{RedisNodes, TwoNodes, assert_each_reads},
@@ -83,14 +83,13 @@ fn captured_message_gets_an_id_and_is_resumed_at_any_node() {
 fn messages_of_python_published_while_a_client_was_away_are_delivered_later() {
     let nodes = TwoNodes::start(&CAPTURE);
     let before = nodes.hubs[0].publish("project.123", "before");
-    let task = PythonPublisher::new();
-    task.run("redis-5", &nodes.redis);
+    run_python_publisher("redis-5", &nodes.redis);
     let mut reader = nodes.hubs[1].resume("/api/v1/events/project.123", &before);
-    task.assert_received(&mut reader);
+    assert_python_messages(&mut reader);
     let middle = reader.last_event_id().to_owned();
-    task.run("redis-8", &nodes.redis);
-    task.assert_received(&mut reader);
-    task.assert_received(&mut nodes.hubs[0].resume("/api/v1/events/project.123", &middle));
+    run_python_publisher("redis-8", &nodes.redis);
+    assert_python_messages(&mut reader);
+    assert_python_messages(&mut nodes.hubs[0].resume("/api/v1/events/project.123", &middle));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Programs that publish in Redis themselves, and their messages at two nodes.
 
 use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, SseReader, TempDirectory, numbers};
+use tidings_testkit::{RedisServer, SseReader, numbers};
 
 use crate::redis_nodes::{TwoNodes, assert_each_reads};
 
@@ -142,65 +142,12 @@ fn unfit_message_is_dropped_and_counted_once() {
     assert_eq!(nodes.metrics(REJECTED), [10.0; 2]);
 }
 
-/// Python files of a `broadcaster` pipeline, with their paths.
-const PUBSUB: &str = r#"from broadcaster import Broadcast
-from config import settings
-
-def use_pubsub_client() -> Broadcast:
-    return Broadcast(settings.REDIS_URL)
-
-pubsub_client = use_pubsub_client()
-"#;
-const EVENT_SERVICE: &str = r#"from pipeline.core.pubsub import use_pubsub_client
-from pipeline.schemas.services.websocket import WSMessage
-
-async def send_event(channel: str, message: WSMessage):
-    async with use_pubsub_client() as pubsub_client:
-        await pubsub_client.publish(
-            channel=channel,
-            message=message.model_dump_json()
-        )
-"#;
-const MESSAGES: &str = r#"from pydantic import BaseModel
-from pipeline.enums.websocket import WSMessageTypeEnum
-
-class WSMessage(BaseModel):
-    type: WSMessageTypeEnum  # Тип события
-    object: dict | str       # Данные события
-"#;
-const TYPES: &str = r#"from enum import Enum
-
-class WSMessageTypeEnum(str, Enum):
-    task = "task"
-    data = "data"
-    file = "file"
-    entity = "entity"
-    scene = "scene"
-    render_progress = "render_progress"
-    render_result = "render_result"
-"#;
-const NOTIFICATION: &str = r#"import json
+/// A program that publishes with `broadcaster`, as existing backends do. `BaseModel` has the part of pydantic that it uses.
+const PUBLISHER: &str = r#"import asyncio, json, os
+from enum import Enum
 from broadcaster import Broadcast
-from config import settings
 
-REDIS_URL = settings.REDIS_URL
-
-async def send_notification(project_id: str, message: str):
-    pubsub = Broadcast(REDIS_URL)
-
-    event_data = {
-        "type": "notification",
-        "object": {"message": message, "timestamp": "2024-01-01T00:00:00Z"}
-    }
-
-    async with pubsub:
-        await pubsub.publish(
-            channel=f"project.{project_id}",
-            message=json.dumps(event_data)
-        )
-"#;
-/// The part of pydantic that the messages use.
-const PYDANTIC: &str = r#"import json
+REDIS_URL = os.environ["REDIS_URL"]
 
 class BaseModel:
     def __init__(self, **members):
@@ -208,28 +155,32 @@ class BaseModel:
 
     def model_dump_json(self):
         return json.dumps(self.__dict__, separators=(",", ":"), ensure_ascii=False)
-"#;
-const CONFIG: &str = r#"import os
 
-class settings:
-    REDIS_URL = os.environ["REDIS_URL"]
-"#;
-const TASK: &str = r#"import asyncio
-from notification import send_notification
-from pipeline.services.event_service import send_event
-from pipeline.schemas.services.websocket import WSMessage
-from pipeline.enums.websocket import WSMessageTypeEnum
+class WSMessageTypeEnum(str, Enum):
+    data = "data"
+    render_progress = "render_progress"
+
+class WSMessage(BaseModel):
+    type: WSMessageTypeEnum
+    object: dict | str
+
+async def send_event(channel: str, message: WSMessage):
+    async with Broadcast(REDIS_URL) as pubsub_client:
+        await pubsub_client.publish(channel=channel, message=message.model_dump_json())
+
+async def send_notification(project_id: str, message: str):
+    event_data = {
+        "type": "notification",
+        "object": {"message": message, "timestamp": "2024-01-01T00:00:00Z"}
+    }
+    async with Broadcast(REDIS_URL) as pubsub:
+        await pubsub.publish(channel=f"project.{project_id}", message=json.dumps(event_data))
 
 async def some_task(project_id: str):
     await send_notification("123", "Hello World!")
     for progress in range(0, 101, 10):
-        await send_event(
-            channel=f"project.{project_id}",
-            message=WSMessage(
-                type=WSMessageTypeEnum.render_progress,
-                object={"progress": progress}
-            )
-        )
+        message = WSMessage(type=WSMessageTypeEnum.render_progress, object={"progress": progress})
+        await send_event(channel=f"project.{project_id}", message=message)
     await send_event(channel="project.123", message=WSMessage(type=WSMessageTypeEnum.data, object="готово"))
 
 asyncio.run(some_task("123"))
@@ -240,57 +191,29 @@ fn messages_of_python_are_delivered_unchanged_on_both_nodes() {
     let nodes = TwoNodes::start(&[]);
     let mut readers = open_all(&nodes, ["/api/v1/events/project.123", "/api/v1/events/project.*"]);
     nodes.wait_for_subscriptions([(1, 1), (1, 1)]);
-    let task = PythonPublisher::new();
     for packages in ["redis-5", "redis-8"] {
-        task.run(packages, &nodes.redis);
-        readers.iter_mut().for_each(|reader| task.assert_received(reader));
+        run_python_publisher(packages, &nodes.redis);
+        readers.iter_mut().for_each(assert_python_messages);
     }
 }
 
-/// The Python pipeline in a directory.
-pub(crate) struct PythonPublisher(TempDirectory);
+/// Publishes with this version of the Redis client.
+#[track_caller]
+pub(crate) fn run_python_publisher(packages: &str, redis: &RedisServer) {
+    let mut command = crate::python::python(packages);
+    let output = command.args(["-c", PUBLISHER]).env("REDIS_URL", redis.url()).output().unwrap();
+    assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
+}
 
-impl PythonPublisher {
-    pub(crate) fn new() -> Self {
-        let directory = TempDirectory::create();
-        for folder in ["pipeline/core", "pipeline/services", "pipeline/schemas/services", "pipeline/enums"] {
-            std::fs::create_dir_all(directory.path().join(folder)).unwrap();
-        }
-        let files = [
-            ("config.py", CONFIG),
-            ("pydantic.py", PYDANTIC),
-            ("notification.py", NOTIFICATION),
-            ("task.py", TASK),
-            ("pipeline/core/pubsub.py", PUBSUB),
-            ("pipeline/services/event_service.py", EVENT_SERVICE),
-            ("pipeline/schemas/services/websocket.py", MESSAGES),
-            ("pipeline/enums/websocket.py", TYPES),
-        ];
-        for (name, text) in files {
-            directory.write(name, text);
-        }
-        Self(directory)
+/// Asserts the messages of [`run_python_publisher`].
+#[track_caller]
+pub(crate) fn assert_python_messages(reader: &mut SseReader) {
+    let first = reader.event();
+    let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
+    assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));
+    for progress in (0..=100).step_by(10) {
+        let event: Value = serde_json::from_str(&reader.data()).unwrap();
+        assert_eq!(event, json!({"type": "render_progress", "object": {"progress": progress}}));
     }
-
-    /// Publishes with this version of the Redis client.
-    #[track_caller]
-    pub(crate) fn run(&self, packages: &str, redis: &RedisServer) {
-        let mut task = crate::python::python(packages);
-        task.arg("task.py").current_dir(self.0.path()).env("REDIS_URL", redis.url());
-        let output = task.output().unwrap();
-        assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Asserts the messages of [`PythonPublisher::run`].
-    #[track_caller]
-    pub(crate) fn assert_received(&self, reader: &mut SseReader) {
-        let first = reader.event();
-        let hello = r#"{"type": "notification", "object": {"message": "Hello World!", "timestamp": "2024-01-01T00:00:00Z"}}"#;
-        assert_eq!((first.name.as_str(), first.data.as_str()), ("message", hello));
-        for progress in (0..=100).step_by(10) {
-            let event: Value = serde_json::from_str(&reader.data()).unwrap();
-            assert_eq!(event, json!({"type": "render_progress", "object": {"progress": progress}}));
-        }
-        assert_eq!(reader.data(), r#"{"type":"data","object":"готово"}"#);
-    }
+    assert_eq!(reader.data(), r#"{"type":"data","object":"готово"}"#);
 }
