@@ -78,7 +78,8 @@ const OF_REDIS: &[&str] = &[
     "tickets::",
 ];
 /// None of the wheels' servers was built with TLS.
-const OF_TLS: &[&str] = &["a_server_with_tls", "redis_with_an_authority_of_its_own"];
+const OF_TLS: &[&str] =
+    &["a_server_with_tls", "redis_with_a_private_authority", "redis_that_requires_a_client_certificate"];
 
 /// `cargo xtask redis-versions`: all tests that start a Redis, over each server.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) {

@@ -79,8 +79,8 @@ impl TestHub {
     /// Publishes to a channel with the API key that has all rights, and returns the id.
     #[track_caller]
     pub(crate) fn publish_as_backend(&self, channel: &str, data: impl AsRef<[u8]>) -> String {
-        let answer = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
-        answer.assert_status(200).json()["id"].as_str().unwrap().to_owned()
+        let response = self.post_as(KEY, &format!("/api/v1/events/{channel}"), data);
+        response.assert_status(200).json()["id"].as_str().unwrap().to_owned()
     }
 
     /// Publishes an event as [`TestHub::publish_as_backend`] does, and asserts that it is the next of the stream.

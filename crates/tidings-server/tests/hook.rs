@@ -56,7 +56,7 @@ fn hook_gets_principal_action_and_channel() {
     hub.subscribe_as(&token("u"), "/api/v1/events?channel=user.u&channel=user.u.**&channel=user.u")
         .position();
     assert_eq!(
-        backend.take_bodies_by_channel(),
+        backend.take_bodies(),
         [access_request(&user, "subscribe", "user.u"), pattern(&user, "user.u.**")]
     );
     hub.subscribe_as(&token("u"), &format!("{OWN}?history=all")).position();
@@ -84,7 +84,7 @@ fn hook_is_asked_about_every_channel_of_a_batch_once() {
     hub.post_as(&writer(), "/api/v1/publish", batch.to_string()).assert_status(200);
     let expected = ["chat.1", "chat.2", "chat.3"]
         .map(|channel| access_request(&json!({"user": "u"}), "publish", channel));
-    assert_eq!(backend.take_bodies_by_channel(), expected);
+    assert_eq!(backend.take_bodies(), expected);
 }
 
 #[test]

@@ -66,14 +66,9 @@ impl HookBackend {
         self.reply.1.notify_all();
     }
 
-    /// Returns the bodies of the requests since the last call.
+    /// Returns the bodies of the requests since the last call, in the order of their channels: requests may be concurrent.
     pub(crate) fn take_bodies(&self) -> Vec<Value> {
-        self.take_requests().iter().map(|request| request.json()).collect()
-    }
-
-    /// As [`HookBackend::take_bodies`], of concurrent requests, in the order of their channels.
-    pub(crate) fn take_bodies_by_channel(&self) -> Vec<Value> {
-        let mut bodies = self.take_bodies();
+        let mut bodies: Vec<_> = self.take_requests().iter().map(|request| request.json()).collect();
         bodies.sort_by_key(|body| body["channel"].to_string());
         bodies
     }

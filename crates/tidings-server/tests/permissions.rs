@@ -58,49 +58,24 @@ fn pattern_wider_than_the_rights_is_refused() {
 }
 
 /// Names that would be several segments, wildcards or names of the hub if they were not escaped.
-const NAMES: [&str; 30] = [
-    "u",
-    "a@b.c",
-    "a~40b~2ec",
-    "a.b",
-    "a:b",
-    "a",
-    "*",
-    "**",
-    "u.*",
-    "u.**",
-    "$u",
-    "$sys",
-    "with space",
-    "münchen",
-    "mu\u{308}nchen",
-    "日本",
-    "🦀",
-    "{sub}",
-    "u%2ea",
-    "../u",
-    "u/v",
-    "u\nv",
-    "u\tv",
-    "~",
-    "-",
-    "_",
-    "U",
-    "&channel=b",
-    "u?x=1",
-    "#",
+const NAMES: [&str; 22] = [
+    "u", "a@b.c", "a.b", "a:b", "a", "*", "**", "u.*", "u.**", "$u", "$sys", "日本", "🦀", "{sub}", "u%2ea",
+    "../u", "u/v", "~", "-", "_", "U", "#",
 ];
+const LONGER_NAMES: [&str; 8] =
+    ["a~40b~2ec", "with space", "münchen", "mu\u{308}nchen", "u\nv", "u\tv", "&channel=b", "u?x=1"];
 
 #[test]
 fn every_user_name_is_one_segment() {
     let hub = hub_with_secret("");
-    for name in NAMES {
+    let names = || NAMES.into_iter().chain(LONGER_NAMES);
+    for name in names() {
         let mine = token(name);
         let own = user_segment(name);
         for channel in [format!("user.{own}"), format!("user:{own}"), format!("user.{own}.a.b")] {
             hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).assert_status(200);
         }
-        for other in NAMES.into_iter().filter(|other| *other != name).map(user_segment) {
+        for other in names().filter(|other| *other != name).map(user_segment) {
             for channel in [format!("user.{other}"), format!("user.{other}.a"), format!("user:{other}:a")] {
                 hub.get_as(&mine, &format!("/api/v1/channels/{channel}/events")).assert_access_denied();
             }

@@ -233,12 +233,9 @@ fn stream_opened_while_rights_are_removed_ends_too() {
     let with = strict("[auth.user]\nsubscribe = [\"feed\"]");
     let without = strict("[auth.user]\nsubscribe = [\"b\"]");
     let mut hub = protected(&with);
-    let (name, value) = bearer(&token("u"));
     for _ in 0..5 {
-        let mut connections: Vec<HttpConnection> = (0..20).map(|_| hub.connect()).collect();
-        for connection in &mut connections {
-            connection.send(hub.encode_request("GET", "/api/v1/events/feed", &[(name, &value)], b""));
-        }
+        let send = |_| hub.send_as("GET", "/api/v1/events/feed", &token("u"), &[], b"");
+        let connections: Vec<HttpConnection> = (0..20).map(send).collect();
         hub.reload(&without);
         // Each stream was refused, or opened and ended.
         for mut connection in connections {

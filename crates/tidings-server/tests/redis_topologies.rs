@@ -201,9 +201,8 @@ impl RedisCluster {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let slot = from.command(&["CLUSTER", "KEYSLOT", LOG]).integer().to_string();
         let ids = [from, to].map(|node| node.command(&["CLUSTER", "MYID"]).text());
-        let ok = RespReply::Text("OK".into());
-        assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]), ok);
-        assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]), ok);
+        assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]).text(), "OK");
+        assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]).text(), "OK");
         slot
     }
 
@@ -221,10 +220,7 @@ impl RedisCluster {
         let [from, to] = [&self.nodes[from], &self.nodes[to]];
         let id = to.command(&["CLUSTER", "MYID"]).text();
         for node in [to, from].into_iter().chain(&self.nodes) {
-            assert_eq!(
-                node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]),
-                RespReply::Text("OK".into())
-            );
+            assert_eq!(node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &id]).text(), "OK");
         }
     }
 }
@@ -233,17 +229,12 @@ impl RedisCluster {
 #[test]
 fn marked_slot_keeps_no_node_from_being_ready() {
     let cluster = RedisCluster::start();
-    let start = || {
-        let hub = TestHub::with_redis_at(&cluster.nodes[0].url(), &[]);
-        hub.wait_until_ready();
-        hub
-    };
+    let start = || hub_and_stream(&cluster.nodes[0].url(), &[]);
     // No event was published, and no table is shared.
-    let early = start();
-    let mut reader = early.open_stream(PATH);
+    let (early, mut reader) = start();
     let slot = cluster.begin_move(0, 2);
     // Each node compares its log at its start.
-    let late = start();
+    let (late, _) = start();
     early.publish("a", "0");
     late.publish("a", "1");
     late.post("/api/v1/events/a?store=false", "live").assert_status(200);
@@ -329,8 +320,7 @@ fn replica_of_a_cluster_takes_over_without_loss_or_duplicates() {
 #[test]
 fn database_of_a_cluster_is_refused_with_the_reason() {
     let cluster = RedisCluster::start();
-    let url = format!("{}3", cluster.nodes[0].url());
-    let hub = TestHub::with_redis_at(&url, &[]);
+    let hub = TestHub::with_redis_at(&format!("{}3", cluster.nodes[0].url()), &[]);
     hub.wait_until_unready("a cluster has only database 0");
 }
 
@@ -502,13 +492,12 @@ fn redis_that_requires_a_client_certificate_gets_it() {
         [("TIDINGS_REDIS_CERT_FILE", "redis.key_file"), ("TIDINGS_REDIS_KEY_FILE", "redis.cert_file")]
     {
         let variables = [("REDIS_URL", url.as_str()), (setting, of_shown.as_str())];
-        let said = format!("{:?}", directory.run(&["check"], &variables));
-        assert!(said.contains(&format!("without {other}")), "{said}");
+        directory.run(&["check"], &variables).assert_refused(&[&format!("without {other}")]);
     }
     // The key belongs to another certificate.
     let variables = [("REDIS_URL", url.as_str()), shown[1], ("TIDINGS_REDIS_KEY_FILE", &key)];
-    let said = format!("{:?}", directory.run(&["serve", "--listen", "127.0.0.1:0", "--memory"], &variables));
-    assert!(said.contains("redis.key_file") && said.contains("first.key.pem"), "{said}");
+    let outcome = directory.run(&["serve", "--listen", "127.0.0.1:0", "--memory"], &variables);
+    outcome.assert(1, &["redis.key_file", "first.key.pem"]);
 }
 
 #[test]
@@ -518,12 +507,8 @@ fn invalid_authority_file_ends_the_start_with_its_name() {
     directory.write("empty.pem", "");
     for file in ["missing.pem", "empty.pem"] {
         let variables = [("REDIS_URL", "rediss://localhost:1"), ("TIDINGS_REDIS_CA_FILE", file)];
-        let outcome = directory.run(&serve, &variables);
-        assert_ne!(outcome.code, Some(0));
-        let said = format!("{outcome:?}");
-        assert!(said.contains("redis.ca_file") && said.contains(file), "{said}");
+        directory.run(&serve, &variables).assert(1, &["redis.ca_file", file]);
     }
     let variables = [("REDIS_URL", "redis://localhost:1"), ("TIDINGS_REDIS_CA_FILE", "some.pem")];
-    let said = format!("{:?}", directory.run(&["check"], &variables));
-    assert!(said.contains("redis.url asks for no TLS"), "{said}");
+    directory.run(&["check"], &variables).assert_refused(&["redis.url asks for no TLS"]);
 }

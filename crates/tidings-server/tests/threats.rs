@@ -21,29 +21,14 @@ const HISTORY: &str = "/api/v1/channels/user.u/events";
 fn user_name_never_matches_beyond_its_segment() {
     let hub = hub_with_secret("");
     hub.publish_as_backend("user.admin.mail", "private");
+    let longer = ["admin.mail", "admin:mail", "admin/../admin", "admin\u{200b}", "\u{430}dmin"];
     for name in [
-        "*",
-        "**",
-        "admin.*",
-        "admin.**",
-        "admin.mail",
-        "admin:mail",
-        "ADMIN",
-        ">",
-        "#",
-        "$",
-        "{sub}",
-        "..",
-        "admin/../admin",
-        "%61dmin",
-        "admin\u{200b}",
-        "\u{430}dmin",
-        "admin ",
-        " admin",
-        "admin\n",
-        "~61dmin",
-        "",
-    ] {
+        "*", "**", "admin.*", "admin.**", "ADMIN", ">", "#", "$", "{sub}", "..", "%61dmin", "admin ",
+        " admin", "admin\n", "~61dmin", "",
+    ]
+    .into_iter()
+    .chain(longer)
+    {
         let token = token_with("u", &json!({"sub": name}));
         for channel in ["user.admin.mail", "user.admin", "user.*.mail", "user.**", "user.admin.**", "**"] {
             let response = hub.get_as(&token, &format!("/api/v1/events/{channel}?history=all"));
@@ -54,8 +39,7 @@ fn user_name_never_matches_beyond_its_segment() {
         assert!(matches!(history.head.status, 401 | 403), "{name:?}: {}", history.text());
     }
     let admin = token_with("u", &json!({"sub": "admin"}));
-    let events = hub.get_as(&admin, "/api/v1/channels/user.admin.mail/events").assert_status(200).json();
-    assert_eq!(events["events"][0]["data"], "private");
+    assert_eq!(hub.get_as(&admin, "/api/v1/channels/user.admin.mail/events").event_data(), ["private"]);
 }
 
 #[test]
@@ -130,8 +114,7 @@ fn history_of_others_is_refused_without_revealing_whether_it_exists() {
     // The id of another principal's event opens only the client's own channels, and a page is bounded.
     let mut stream = hub.resume_as(&token("u"), STREAM, id);
     hub.assert_delivers("user.u", "mine", &mut stream);
-    let own = hub.get_as(&token("u"), &format!("{HISTORY}?after={id}")).assert_status(200).json();
-    assert_eq!(own["events"].as_array().unwrap().len(), 1);
+    assert_eq!(hub.get_as(&token("u"), &format!("{HISTORY}?after={id}")).event_data(), ["mine"]);
     for limit in ["0", "1001", "-1", "99999999999999999999", "all"] {
         hub.get_as(&token("u"), &format!("{HISTORY}?limit={limit}")).assert_problem(400, "bad_query");
     }

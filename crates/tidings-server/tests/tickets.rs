@@ -6,7 +6,7 @@ use tidings_testkit::{RedisServer, RespReply, SseReader, eventually, in_parallel
 use crate::{
     clients::{api_key, now_millis, token_for, token_until, token_with},
     hub::TestHub,
-    tokens::{KEY, bearer, hub_with_secret, now, protected_with, token, with_secret},
+    tokens::{KEY, hub_with_secret, now, protected_with, token, with_secret},
     transports::TRANSPORTS,
 };
 
@@ -387,9 +387,8 @@ fn listed_page_makes_and_uses_tickets() {
     ];
     let response = hub.request("OPTIONS", PATH, &preflight, b"");
     assert_eq!(response.assert_status(204).head.header("access-control-allow-origin"), Some(PAGE));
-    let (name, value) = bearer(&token("u"));
-    let headers = [(name, value.as_str()), ("Origin", PAGE), ("Content-Type", "application/json")];
-    let response = hub.request("POST", PATH, &headers, b"{\"channels\":[\"user.u\"]}");
+    let headers = [("Origin", PAGE), ("Content-Type", "application/json")];
+    let response = hub.request_as("POST", PATH, &token("u"), &headers, b"{\"channels\":[\"user.u\"]}");
     assert_eq!(response.assert_status(201).head.header("access-control-allow-origin"), Some(PAGE));
     let ticket = response.json()["ticket"].as_str().unwrap().to_owned();
     let reader = hub.subscribe_with(&with(OWN, &ticket), &[("Origin", PAGE)]);

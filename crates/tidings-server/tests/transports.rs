@@ -154,8 +154,8 @@ pub(crate) fn request_both(hub: &TestHub, path: &str, headers: &[(&str, &str)]) 
 
 /// Asserts that both bodies are the same to their ends, and returns them.
 #[track_caller]
-pub(crate) fn assert_same_body(what: &str, transcripts: &mut [StreamTranscript; 2]) -> String {
+pub(crate) fn assert_same_body(name: &str, transcripts: &mut [StreamTranscript; 2]) -> String {
     let [one, other] = transcripts.each_mut().map(StreamTranscript::read_to_end);
-    assert_eq!(one, other, "{what}");
+    assert_eq!(one, other, "{name}");
     one
 }
