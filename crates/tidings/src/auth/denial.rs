@@ -49,7 +49,7 @@ pub(super) fn denied_by(
     };
     if error.code() == Code::AccessDenied {
         // `Debug` escapes the name, which comes from a token.
-        debug!(%by, principal = ?identity.principal(), action, channel, "access denied");
+        debug!(by = by.as_str(), principal = ?identity.principal(), action, channel, "access denied");
         metrics.auth.denied(by.as_str());
     }
     error
