@@ -11,7 +11,7 @@ pub type Millis = u64;
 /// Highest offset that is read from a file or from Redis: Lua numbers are exact up to here, and one more always fits.
 pub(crate) const OFFSET_MAX: u64 = (1 << 53) - 1;
 
-/// Returns an offset that came from outside, unless it is above [`OFFSET_MAX`].
+/// Returns an offset that came from outside, unless it is above 2^53 - 1.
 pub fn offset_within(offset: u64) -> Option<u64> {
     (offset <= OFFSET_MAX).then_some(offset)
 }
