@@ -112,7 +112,7 @@ impl DirectoryPhase {
             history: Arc::new(History::new(lossy_channels(), false)),
             counters: Arc::clone(counters),
         };
-        let disk = Disk::mount(directory).await?;
+        let disk = Disk::mount(directory)?;
         let data = disk.as_ref().map_or_else(|| directory.to_owned(), Disk::outside).join("data");
         let settings = [
             (DURABILITY, "interval".into()),
@@ -129,9 +129,7 @@ impl DirectoryPhase {
         let mut result = run.drive(&mut node).await;
         run.write_schedule(&result.violations, directory);
         let has_violations = !result.violations.is_empty();
-        result
-            .violations
-            .extend(node.end(directory, has_violations).await.err().map(Violation::process_fault));
+        result.violations.extend(node.end(directory, has_violations).err().map(Violation::process_fault));
         Ok(result)
     }
 
@@ -282,13 +280,13 @@ impl DirectoryNode {
     }
 
     /// Ends the node and its disk; keeps the content of the disk if there is a violation.
-    async fn end(mut self, directory: &Path, has_violations: bool) -> Result<(), String> {
+    fn end(mut self, directory: &Path, has_violations: bool) -> Result<(), String> {
         self.server.kill();
         let Some(disk) = self.server.disk else { return Ok(()) };
         if has_violations {
-            copy_directory(&disk.outside(), &directory.join("disk-saved")).await;
+            copy_directory(&disk.outside(), &directory.join("disk-saved"));
         }
-        disk.unmount().await?;
+        disk.unmount()?;
         if has_violations {
             return Ok(());
         }

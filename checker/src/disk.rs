@@ -1,30 +1,26 @@
 //! A small disk of one node, which can be filled.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command as StdCommand, Stdio};
-
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// Size of the disk, in the notation of `mount`: larger than the events of a round, and small in memory.
 const SIZE: &str = "48m";
 /// File that takes all free space.
 const FILLER: &str = "filler";
 
-/// A tmpfs in a mount namespace of its own, which ends when this is dropped.
+/// A tmpfs in a mount namespace of its own, which ends with the checker at the latest.
 pub(crate) struct Disk {
     path: PathBuf,
-    /// Process that holds the namespace.
+    /// Process that holds the namespace until its standard input ends.
     holder: Child,
-    holder_id: u32,
 }
 
 impl Disk {
     /// Mounts a tmpfs in this directory; `None` if the kernel or the user's rights do not allow it.
-    pub(crate) async fn mount(directory: &Path) -> Result<Option<Self>, String> {
-        let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status().await;
+    pub(crate) fn mount(directory: &Path) -> Result<Option<Self>, String> {
+        let is_allowed = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
         if !is_allowed.is_ok_and(|status| status.success()) {
             return Ok(None);
         }
@@ -32,28 +28,23 @@ impl Disk {
         let describe = |error: io::Error| format!("{}: {error}", path.display());
         std::fs::create_dir_all(&path).map_err(describe)?;
         let mount = format!("mount -t tmpfs -o size={SIZE} tmpfs \"$0\" && echo mounted && exec cat");
-        let mut holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", &mount])
-            .arg(&path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(describe)?;
-        let mut said = String::new();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &mount]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = command.spawn().map_err(describe)?;
+        let mut line = String::new();
         if let Some(output) = holder.stdout.take() {
-            BufReader::new(output).read_line(&mut said).await.map_err(describe)?;
+            BufReader::new(output).read_line(&mut line).map_err(describe)?;
         }
-        match holder.id() {
-            Some(holder_id) if said == "mounted\n" => Ok(Some(Self { path, holder, holder_id })),
-            _ => Err(format!("no tmpfs of {SIZE} could be mounted at {}", path.display())),
+        if line != "mounted\n" {
+            return Err(format!("no tmpfs of {SIZE} could be mounted at {}", path.display()));
         }
+        Ok(Some(Self { path, holder }))
     }
 
     /// Returns a command that runs a program within the namespace, with the disk at [`Self::path`].
-    pub(crate) fn enter(&self) -> StdCommand {
-        let mut command = StdCommand::new("nsenter");
-        command.args(["-m", "-t", &self.holder_id.to_string(), "--"]);
+    pub(crate) fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-t", &self.holder.id().to_string(), "--"]);
         command
     }
 
@@ -64,7 +55,7 @@ impl Disk {
 
     /// Path of the disk outside the namespace.
     pub(crate) fn outside(&self) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.holder_id));
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.path.strip_prefix("/").unwrap_or(&self.path))
     }
 
@@ -87,11 +78,10 @@ impl Disk {
     }
 
     /// Ends the namespace; no process may be in it.
-    pub(crate) async fn unmount(mut self) -> Result<(), String> {
-        self.holder
-            .kill()
-            .await
-            .map_err(|error| format!("{} cannot be unmounted: {error}", self.path.display()))
+    pub(crate) fn unmount(mut self) -> Result<(), String> {
+        // Waiting closes the standard input of the holder.
+        let ended = self.holder.wait();
+        ended.map(drop).map_err(|error| format!("{} cannot be unmounted: {error}", self.path.display()))
     }
 }
 
@@ -106,8 +96,8 @@ fn write_until_full(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Copies a directory to another path.
-pub(crate) async fn copy_directory(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().await;
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     if !copied.is_ok_and(|status| status.success()) {
         eprintln!("{} cannot be copied to {}", from.display(), to.display());
     }

@@ -5,7 +5,7 @@ mod redis_faults;
 mod redis_log;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidings_testkit::{RedisServer, TcpProxy};
@@ -25,7 +25,7 @@ use crate::violation::{Violation, ViolationKind};
 pub(crate) use node_faults::ExtraFault;
 use node_faults::NodeFault;
 use redis_faults::{BLIND, RedisFault, RedisPair};
-use redis_log::{call_redis, follow};
+use redis_log::follow;
 
 const NODES: usize = 3;
 /// Shortest phase that must meet every condition.
@@ -82,14 +82,14 @@ impl RedisPhase {
         directory: &Path,
         run: &PhaseRun,
     ) -> Result<ComparisonResult, String> {
-        let started = tokio::task::spawn_blocking(|| {
+        let (primary, replica, proxy) = block(|| {
             let primary = RedisServer::start_durable();
             let replica = RedisServer::start_durable();
             follow(&replica, &primary);
             let proxy = TcpProxy::start(primary.address());
-            (Arc::new(primary), Arc::new(replica), proxy)
-        });
-        let (primary, replica, proxy) = started.await.map_err(|error| format!("redis: {error}"))?;
+            (primary, replica, proxy)
+        })
+        .await?;
         let settings = [
             ("TIDINGS_REDIS_URL", proxy.redis_url()),
             ("TIDINGS_REDIS_DEADLINE", "2s".into()),
@@ -102,13 +102,15 @@ impl RedisPhase {
             servers.push(HubServer::start(binary, &directory, None, &settings).await?);
         }
         let nodes = servers.iter().map(|server| server.address).collect();
-        let redis = RedisPair { primary, replica, proxy, nodes };
-        let mut cluster = RedisCluster { redis, servers, phase: self };
+        let (history, counters) = (Arc::clone(&run.history), Arc::clone(&run.counters));
+        let redis = RedisPair { primary, replica, proxy, nodes, history, counters };
+        let redis = Arc::new(Mutex::new(redis));
+        let mut cluster = RedisCluster { redis: Arc::clone(&redis), servers, phase: self };
         let result = run.drive(&mut cluster).await;
         if !result.violations.is_empty() {
-            let RedisPair { primary, replica, .. } = &cluster.redis;
-            for (name, server) in [("redis-primary", primary), ("redis-replica", replica)] {
-                copy_directory(server.directory(), &directory.join(name)).await;
+            let redis = redis.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, server) in [("redis-primary", &redis.primary), ("redis-replica", &redis.replica)] {
+                copy_directory(server.directory(), &directory.join(name));
             }
         }
         Ok(result)
@@ -127,7 +129,7 @@ impl RedisPhase {
 
 /// The nodes and their Redis.
 struct RedisCluster<'a> {
-    redis: RedisPair,
+    redis: Arc<Mutex<RedisPair>>,
     servers: Vec<HubServer>,
     phase: &'a RedisPhase,
 }
@@ -143,13 +145,15 @@ impl Cluster for RedisCluster<'_> {
         // A node reports a loss only if it lives on: half of the seeds let nodes live longer.
         let pause_max = if loses && seed.is_multiple_of(2) { 8000 } else { 2000 };
         let nodes = node_faults::inject(&mut self.servers, run, rng(seed, 1), until, pause_max, extra_faults);
-        let (of_nodes, of_redis) = tokio::join!(nodes, self.redis.inject(run, rng(seed, 2), until, loses));
+        let redis_rng = rng(seed, 2);
+        let redis = call_redis(&self.redis, move |redis| redis.inject(redis_rng, until, loses));
+        let (of_nodes, of_redis) = tokio::join!(nodes, redis);
         of_nodes.and(of_redis)
     }
 
     /// Reads the log in Redis, and compares the histories of every node with it.
     async fn read_log(&mut self, run: &PhaseRun) -> Result<(Vec<LogRecord>, Vec<Violation>), String> {
-        let log = call_redis(&self.redis.primary, redis_log::read).await?;
+        let log = call_redis(&self.redis, |redis| redis_log::read(&redis.primary)).await?;
         let mut violations = Vec::new();
         for (node, server) in self.servers.iter().enumerate() {
             let (found, of_node) = node_history::read_log(server.address, &run.history).await;
@@ -158,4 +162,17 @@ impl Cluster for RedisCluster<'_> {
         }
         Ok((log, violations))
     }
+}
+
+/// Runs calls of Redis on a blocking thread. A panic of the calls becomes an error.
+async fn block<T: Send + 'static>(calls: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(calls).await.map_err(|error| format!("redis: {error}"))
+}
+
+async fn call_redis<T: Send + 'static>(
+    redis: &Arc<Mutex<RedisPair>>,
+    calls: impl FnOnce(&mut RedisPair) -> T + Send + 'static,
+) -> Result<T, String> {
+    let redis = Arc::clone(redis);
+    block(move || calls(&mut redis.lock().unwrap_or_else(PoisonError::into_inner))).await
 }

@@ -3,20 +3,22 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tidings_protocol::body::GapReason;
 use tidings_testkit::{RedisServer, TcpProxy};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
-use super::redis_log::{self, call_redis, command, follow};
+use super::redis_log::{self, command, follow};
 use crate::client_context::PROBE;
+use crate::counters::Counters;
 use crate::history::{History, InjectedLoss, LogPosition, PhaseTime};
 use crate::http;
 use crate::named_enum::named_enum;
-use crate::phase::PhaseRun;
 use crate::random::{draw_stop, millis};
 
 /// Milliseconds for which writes pause while a replica catches up.
@@ -66,31 +68,28 @@ impl RedisFault {
     }
 }
 
-/// A primary with its replica, and the address that leads to the primary.
+/// A primary with its replica, and the address that leads to the primary. Its calls block their thread, and panic if Redis
+/// fails.
 pub(super) struct RedisPair {
-    pub(super) primary: Arc<RedisServer>,
-    pub(super) replica: Arc<RedisServer>,
+    pub(super) primary: RedisServer,
+    pub(super) replica: RedisServer,
     pub(super) proxy: TcpProxy,
     pub(super) nodes: Vec<SocketAddr>,
+    pub(super) history: Arc<History>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl RedisPair {
     /// Injects faults until `until`: of those that lose entries, and of those that do not, each once before one repeats.
-    pub(super) async fn inject(
-        &mut self,
-        run: &PhaseRun,
-        mut rng: StdRng,
-        until: PhaseTime,
-        loses: bool,
-    ) -> Result<(), String> {
+    pub(super) fn inject(&mut self, mut rng: StdRng, until: PhaseTime, loses: bool) {
         let (mut harmless, mut lossy) = (Vec::new(), Vec::new());
         // Every fault of the phase is injected, also after `until`.
         let mut missing = RedisFault::of(loses).to_vec();
         loop {
-            sleep(millis(&mut rng, 50, 2000)).await;
-            let is_over = run.history.now() >= until;
+            sleep(millis(&mut rng, 50, 2000));
+            let is_over = self.history.now() >= until;
             if is_over && missing.is_empty() {
-                return Ok(());
+                return;
             }
             let draws_lossy = loses && rng.random_bool(0.7);
             let bag = if draws_lossy { &mut lossy } else { &mut harmless };
@@ -100,218 +99,155 @@ impl RedisPair {
             let drawn = bag.swap_remove(rng.random_range(0..bag.len()));
             let fault = if is_over { missing[0] } else { drawn };
             missing.retain(|other| *other != fault);
-            run.counters.increment(fault.as_str());
-            run.history.note(fault.as_str());
-            self.inject_one(run, &mut rng, fault)
-                .await
-                .map_err(|error| format!("{}: {error}", fault.as_str()))?;
-            run.history.note(format!("{}: done", fault.as_str()));
+            self.counters.increment(fault.as_str());
+            self.history.note(fault.as_str());
+            self.inject_one(&mut rng, fault);
+            self.history.note(format!("{}: done", fault.as_str()));
         }
     }
 
-    async fn inject_one(
-        &mut self,
-        run: &PhaseRun,
-        rng: &mut StdRng,
-        fault: RedisFault,
-    ) -> Result<(), String> {
+    fn inject_one(&mut self, rng: &mut StdRng, fault: RedisFault) {
+        let begun = self.history.now();
         match fault {
-            RedisFault::CutCalls => self.cut("normal").await,
-            RedisFault::CutPubSub => self.cut("pubsub").await,
-            RedisFault::HalfOpen => {
-                self.proxy.discard_open();
-                Ok(())
-            }
+            RedisFault::CutCalls => drop(self.primary.client_kill("normal")),
+            RedisFault::CutPubSub => drop(self.primary.client_kill("pubsub")),
+            RedisFault::HalfOpen => self.proxy.discard_open(),
             RedisFault::Stop => {
                 self.primary.pause();
-                sleep(draw_stop(rng)).await;
+                sleep(draw_stop(rng));
                 self.primary.resume();
-                Ok(())
             }
             RedisFault::Sleep => {
-                call_redis(&self.primary, |redis| redis.connect().send(&["DEBUG", "SLEEP", "5"]))
-                    .await?
-                    .map_err(|error| error.to_string())?;
-                sleep(Duration::from_millis(5200)).await;
-                Ok(())
+                let sent = self.primary.connect().send(&["DEBUG", "SLEEP", "5"]);
+                sent.expect("Redis takes a command");
+                sleep(Duration::from_millis(5200));
             }
             RedisFault::Restart => {
-                call_redis(&self.primary, RedisServer::kill).await?;
-                sleep(millis(rng, 0, 500)).await;
-                call_redis(&self.primary, RedisServer::restart).await
+                self.primary.kill();
+                sleep(millis(rng, 0, 500));
+                self.primary.restart();
             }
-            RedisFault::Failover => self.fail_over(rng).await,
-            RedisFault::ThereAndBack => self.there_and_back().await,
             RedisFault::RestartEmpty => {
-                call_redis(&self.primary, RedisServer::kill).await?;
-                add_loss(&run.history, fault, run.history.now(), BTreeSet::new());
-                sleep(millis(rng, 0, 500)).await;
-                call_redis(&self.primary, RedisServer::restart_empty).await
+                self.primary.kill();
+                self.add_loss(fault, self.history.now(), BTreeSet::new());
+                sleep(millis(rng, 0, 500));
+                self.primary.restart_empty();
             }
             RedisFault::Flush => {
-                let begun = run.history.now();
-                call_redis(&self.primary, |redis| command(redis, &["FLUSHALL"])).await?;
-                add_loss(&run.history, fault, begun, BTreeSet::new());
-                Ok(())
+                command(&self.primary, &["FLUSHALL"]);
+                self.add_loss(fault, begun, BTreeSet::new());
             }
-            RedisFault::Full => self.fill(run, rng).await,
+            RedisFault::Full => self.fill(rng),
             RedisFault::Evict => {
                 let key = EVICTED[rng.random_range(0..EVICTED.len())];
-                let begun = run.history.now();
-                run.history.note(format!("{key} is deleted"));
-                call_redis(&self.primary, move |redis| command(redis, &["DEL", key])).await?;
+                self.history.note(format!("{key} is deleted"));
+                command(&self.primary, &["DEL", key]);
                 // The nodes begin the log again, as after `FLUSHALL`.
-                add_loss(&run.history, fault, begun, BTreeSet::new());
-                Ok(())
+                self.add_loss(fault, begun, BTreeSet::new());
             }
-            RedisFault::EvictLog => self.evict_log(run).await,
-            RedisFault::LossyFailover => self.fail_over_lossy(run, rng).await,
-            RedisFault::LossyThereAndBack => self.there_and_back_lossy(run, rng).await,
+            RedisFault::EvictLog => self.evict_log(begun),
+            RedisFault::Failover | RedisFault::LossyFailover => self.fail_over(rng, fault),
+            RedisFault::ThereAndBack => {
+                self.promote_in_step();
+                self.primary.wait_for_primary();
+                self.primary.promote();
+                follow(&self.replica, &self.primary);
+            }
+            RedisFault::LossyThereAndBack => {
+                self.split_replica(rng);
+                let kept = redis_log::positions(&self.replica);
+                let begun = self.history.now();
+                follow(&self.primary, &self.replica);
+                self.add_loss(fault, begun, kept);
+                self.primary.promote();
+                follow(&self.replica, &self.primary);
+            }
         }
     }
 
     /// Makes Redis refuse writes for some seconds. Meanwhile a running node still answers reads.
-    async fn fill(&self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
-        let set_maxmemory = |bytes| {
-            move |redis: &RedisServer| {
-                command(redis, &["CONFIG", "SET", "maxmemory", bytes]);
-            }
-        };
-        call_redis(&self.primary, set_maxmemory("1")).await?;
+    fn fill(&self, rng: &mut StdRng) {
+        let set_maxmemory = |bytes| command(&self.primary, &["CONFIG", "SET", "maxmemory", bytes]);
+        set_maxmemory("1");
         // Each node then reads the head of the log from a full Redis.
-        self.cut("normal").await?;
+        self.primary.client_kill("normal");
         let until = Instant::now() + millis(rng, 3000, 6000);
         // Requests from before have their replies by then.
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1));
         let mut statuses = BTreeSet::new();
-        let mut is_read = false;
         while Instant::now() < until {
             for node in &self.nodes {
-                let outcome = timeout(PROBE_DEADLINE, http::get(*node, PROBE)).await;
-                let status = outcome.ok().and_then(Result::ok).map(|(status, _)| status);
-                is_read |= status == Some(200);
-                statuses.extend(status);
+                let probe = async { timeout(PROBE_DEADLINE, http::get(*node, PROBE)).await };
+                let response = Handle::current().block_on(probe);
+                statuses.extend(response.ok().and_then(Result::ok).map(|(status, _)| status));
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50));
         }
-        call_redis(&self.primary, set_maxmemory("0")).await?;
-        if !is_read {
-            run.counters.increment(BLIND);
-            run.history.note(format!("no node answered {PROBE} while redis was full: {statuses:?}"));
+        set_maxmemory("0");
+        if !statuses.contains(&200) {
+            self.counters.increment(BLIND);
+            self.history.note(format!("no node answered {PROBE} while redis was full: {statuses:?}"));
         }
-        Ok(())
     }
 
-    /// Closes the connections of a type: `normal` or `pubsub`.
-    async fn cut(&self, kind: &'static str) -> Result<(), String> {
-        call_redis(&self.primary, move |redis| redis.client_kill(kind)).await.map(drop)
+    /// Records a loss before any new entry can be stored.
+    fn add_loss(&self, fault: RedisFault, begun: PhaseTime, kept: BTreeSet<LogPosition>) {
+        let (fault, ended) = (fault.as_str(), self.history.now());
+        self.history.note(format!("{fault}: {} events are left", kept.len()));
+        let reasons = &LOSS_REASONS;
+        self.history.add_loss(InjectedLoss { fault, reasons, trimmed: None, begun, ended, kept });
     }
 
     /// Deletes the log. Its head is in another key, so the log continues there.
-    async fn evict_log(&self, run: &PhaseRun) -> Result<(), String> {
-        let begun = run.history.now();
-        let trimmed = call_redis(&self.primary, redis_log::evict).await?;
-        let (ended, fault) = (run.history.now(), RedisFault::EvictLog.as_str());
-        run.history.note(format!("{fault}: events up to {trimmed} are gone"));
-        let (reasons, kept) = (&TRIM_REASONS[..], BTreeSet::new());
-        run.history.add_loss(InjectedLoss { fault, reasons, trimmed: Some(trimmed), begun, ended, kept });
-        Ok(())
+    fn evict_log(&self, begun: PhaseTime) {
+        let trimmed = redis_log::evict(&self.primary);
+        let (ended, fault) = (self.history.now(), RedisFault::EvictLog.as_str());
+        self.history.note(format!("{fault}: events up to {trimmed} are gone"));
+        let (reasons, kept) = (&TRIM_REASONS, BTreeSet::new());
+        self.history.add_loss(InjectedLoss { fault, reasons, trimmed: Some(trimmed), begun, ended, kept });
     }
 
     /// Pauses writes until the replica has every entry, and promotes it. The primary then follows it.
-    async fn promote_in_step(&self) -> Result<(), String> {
-        let replica = Arc::clone(&self.replica);
-        call_redis(&self.primary, move |primary| {
-            replica.wait_for_primary();
-            command(primary, &["CLIENT", "PAUSE", WRITE_PAUSE, "WRITE"]);
-            while primary.info("master_repl_offset") != replica.info("master_repl_offset") {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            replica.promote();
-            let port = replica.port().to_string();
-            command(primary, &["REPLICAOF", "127.0.0.1", &port]);
-            command(primary, &["CLIENT", "UNPAUSE"]);
-        })
-        .await
-    }
-
-    async fn fail_over(&mut self, rng: &mut StdRng) -> Result<(), String> {
-        self.promote_in_step().await?;
-        if rng.random_bool(0.5) {
-            call_redis(&self.primary, RedisServer::kill).await?;
+    fn promote_in_step(&self) {
+        let (primary, replica) = (&self.primary, &self.replica);
+        replica.wait_for_primary();
+        command(primary, &["CLIENT", "PAUSE", WRITE_PAUSE, "WRITE"]);
+        while primary.info("master_repl_offset") != replica.info("master_repl_offset") {
+            sleep(Duration::from_millis(5));
         }
-        sleep(millis(rng, 0, 300)).await;
-        self.swap().await
-    }
-
-    /// Redirects the address to the replica, and makes the old primary its replica.
-    async fn swap(&mut self) -> Result<(), String> {
-        self.proxy.redirect_to(self.replica.address());
-        std::mem::swap(&mut self.primary, &mut self.replica);
-        let primary = Arc::clone(&self.primary);
-        call_redis(&self.replica, move |replica| {
-            if !replica.is_running() {
-                replica.restart_empty();
-            }
-            follow(replica, &primary);
-        })
-        .await
-    }
-
-    async fn there_and_back(&self) -> Result<(), String> {
-        self.promote_in_step().await?;
-        let replica = Arc::clone(&self.replica);
-        call_redis(&self.primary, move |primary| {
-            primary.wait_for_primary();
-            primary.promote();
-            follow(&replica, primary);
-        })
-        .await
+        replica.promote();
+        command(primary, &["REPLICAOF", "127.0.0.1", &replica.port().to_string()]);
+        command(primary, &["CLIENT", "UNPAUSE"]);
     }
 
     /// Promotes the replica, which receives no further entry of the primary.
-    async fn split_replica(&self, rng: &mut StdRng) -> Result<(), String> {
-        call_redis(&self.replica, |replica| {
-            replica.wait_for_primary();
-            replica.promote();
-        })
-        .await?;
-        sleep(millis(rng, 50, 1500)).await;
-        Ok(())
+    fn split_replica(&self, rng: &mut StdRng) {
+        self.replica.wait_for_primary();
+        self.replica.promote();
+        sleep(millis(rng, 50, 1500));
     }
 
-    async fn fail_over_lossy(&mut self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
-        self.split_replica(rng).await?;
-        let begun = run.history.now();
-        if rng.random_bool(0.7) {
-            call_redis(&self.primary, RedisServer::kill).await?;
+    /// Redirects the address to the promoted replica, and makes the old primary its replica.
+    fn fail_over(&mut self, rng: &mut StdRng, fault: RedisFault) {
+        let is_lossy = fault == RedisFault::LossyFailover;
+        if is_lossy {
+            self.split_replica(rng);
+        } else {
+            self.promote_in_step();
         }
-        sleep(millis(rng, 0, 300)).await;
-        let kept = call_redis(&self.replica, redis_log::positions).await?;
-        add_loss(&run.history, RedisFault::LossyFailover, begun, kept);
-        self.swap().await
+        let begun = self.history.now();
+        if rng.random_bool(if is_lossy { 0.7 } else { 0.5 }) {
+            self.primary.kill();
+        }
+        sleep(millis(rng, 0, 300));
+        if is_lossy {
+            self.add_loss(fault, begun, redis_log::positions(&self.replica));
+        }
+        self.proxy.redirect_to(self.replica.address());
+        std::mem::swap(&mut self.primary, &mut self.replica);
+        if !self.replica.is_running() {
+            self.replica.restart_empty();
+        }
+        follow(&self.replica, &self.primary);
     }
-
-    async fn there_and_back_lossy(&self, run: &PhaseRun, rng: &mut StdRng) -> Result<(), String> {
-        self.split_replica(rng).await?;
-        let kept = call_redis(&self.replica, redis_log::positions).await?;
-        let begun = run.history.now();
-        let replica = Arc::clone(&self.replica);
-        call_redis(&self.primary, move |primary| follow(primary, &replica)).await?;
-        add_loss(&run.history, RedisFault::LossyThereAndBack, begun, kept);
-        let replica = Arc::clone(&self.replica);
-        call_redis(&self.primary, move |primary| {
-            primary.promote();
-            follow(&replica, primary);
-        })
-        .await
-    }
-}
-
-/// Records a loss before any new entry can be stored.
-fn add_loss(history: &History, fault: RedisFault, begun: PhaseTime, kept: BTreeSet<LogPosition>) {
-    let (fault, ended) = (fault.as_str(), history.now());
-    history.note(format!("{fault}: {} events are left", kept.len()));
-    let reasons = &LOSS_REASONS;
-    history.add_loss(InjectedLoss { fault, reasons, trimmed: None, begun, ended, kept });
 }

@@ -1,7 +1,6 @@
-//! The log in Redis, and blocking calls of a redis-server from asynchronous code.
+//! The log in Redis, and commands of a redis-server.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use tidings_testkit::{RedisServer, RespReply};
 
@@ -12,16 +11,6 @@ use crate::oracle::LogRecord;
 const PAGE: usize = 2000;
 /// The stream of nodes with the default prefix.
 const STREAM: &str = "{tidings}:log";
-
-/// Runs calls of a redis-server on a blocking thread. A panic of the calls becomes an error.
-pub(super) async fn call_redis<T: Send + 'static>(
-    server: &Arc<RedisServer>,
-    calls: impl FnOnce(&RedisServer) -> T + Send + 'static,
-) -> Result<T, String> {
-    let (address, server) = (server.address(), Arc::clone(server));
-    let done = tokio::task::spawn_blocking(move || calls(&server)).await;
-    done.map_err(|error| format!("redis at {address}: {error}"))
-}
 
 /// Sends a command and returns its reply.
 pub(super) fn command(server: &RedisServer, words: &[&str]) -> RespReply {
