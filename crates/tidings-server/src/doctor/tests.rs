@@ -180,7 +180,7 @@ fn status(report: &DoctorReport, name: &str) -> Option<CheckStatus> {
 }
 
 #[tokio::test]
-async fn nothing_is_wrong_with_a_hub_without_a_proxy() {
+async fn hub_without_a_proxy_has_no_fault() {
     let others: &[_] = &[("idle", Some(CheckStatus::Ok)), ("http_version", Some(CheckStatus::Warn))];
     let report = assert_faults((ProxyFaults::default(), LONG, &[], others)).await;
     assert_eq!(report.results.len(), 12, "{report:?}");
@@ -239,7 +239,7 @@ async fn proxy_that_sends_in_clumps_is_found() {
 }
 
 #[tokio::test]
-async fn hub_that_is_not_there_is_one_fault() {
+async fn unreachable_hub_is_one_fault() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let report = check_url(&url, LONG).await;
     assert_eq!(status(&report, "reach"), Some(CheckStatus::Fail));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn want_of_a_credential_and_of_a_right_are_told_apart() {
+fn missing_credential_and_missing_right_get_different_advice() {
     let out = |status, code, has_token| auth_hint(Some(status), Some(code), has_token).unwrap_or_default();
     assert!(out(401, "credentials_missing", false).contains("--token"));
     assert!(out(401, "bad_credentials", true).contains("whole"));

@@ -28,7 +28,7 @@ fn key_without_a_right_or_with_a_bad_name_or_pattern_is_refused() {
 }
 
 #[test]
-fn all_of_the_output_is_toml_that_holds_the_hash_and_not_the_secret() {
+fn output_is_toml_with_the_hash_and_without_the_secret() {
     let args = args(&[Right::Manage], &["a.*"], &["b.**", "c"]);
     let key = NewApiKey::generate();
     let text = toml(&args, &rights(&args).expect("rights"), &key);

@@ -78,7 +78,7 @@ fn every_example_and_default_reads_back_as_it_is_shown() {
 }
 
 #[test]
-fn what_differs_is_seen_whatever_is_shown() {
+fn settings_that_differ_are_found_also_if_they_are_masked() {
     let with_secret = |secret: &str| {
         load_with(&[("TIDINGS_AUTH_SECRET", secret)], Vec::new()).expect("valid settings").settings
     };
@@ -93,7 +93,7 @@ fn what_differs_is_seen_whatever_is_shown() {
 }
 
 #[test]
-fn names_are_unique_and_none_is_both_of_now_and_later() {
+fn names_of_supported_and_unsupported_settings_are_unique() {
     let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     names.extend(UNSUPPORTED.iter().map(|other| other.name));
     let count = names.len();
@@ -115,7 +115,7 @@ fn values_of_a_file_carry_line_and_column() {
 }
 
 #[test]
-fn unknown_keys_name_the_nearest_and_all_are_listed() {
+fn unknown_keys_are_all_listed_with_a_suggestion() {
     assert_eq!(
         read(
             "[log]\nretention_agee = 1\n[logs]\nretention_bytes = 1\n[strem]\n[limits]\nkeep_alive = \"1s\"\n"
@@ -156,7 +156,7 @@ fn settings_of_later_versions_are_refused_in_the_file() {
 }
 
 #[test]
-fn variables_are_checked_and_name_the_nearest() {
+fn unknown_variables_are_refused_with_a_suggestion() {
     assert_eq!(
         errors(&[
             ("TIDINGS_LOG_RETENTON_AGE", "1h"),
@@ -184,7 +184,7 @@ fn variables_are_checked_and_name_the_nearest() {
 }
 
 #[test]
-fn bad_values_name_value_setting_place_bound_and_example() {
+fn errors_of_values_name_value_setting_location_bound_and_example() {
     assert_eq!(
         errors(&[
             ("TIDINGS_LOG_RETENTION_AGE", "24"),
@@ -228,7 +228,7 @@ fn addresses_beyond_loopback_need_insecure() {
 }
 
 #[test]
-fn defaults_follow_what_was_set() {
+fn defaults_follow_related_settings() {
     let limits = |name, value| {
         let loaded = load_within(&[(name, value)], Vec::new(), Some(1_000_000));
         loaded.expect("valid settings").settings.limits

@@ -59,7 +59,7 @@ fn token_follows_the_settings() {
 }
 
 #[test]
-fn explanation_says_who_what_and_until_when() {
+fn explanation_names_user_rights_and_expiry() {
     let args = Args { subscribe: vec!["news.*".into()], ..args("a@b.c") };
     let text = issue(&args, &settings(|_| ()), NOW).expect("a token").explanation;
     assert_eq!(
@@ -73,13 +73,13 @@ fn explanation_says_who_what_and_until_when() {
 }
 
 #[test]
-fn name_too_long_for_a_channel_is_told() {
+fn explanation_warns_of_a_name_too_long_for_a_channel() {
     let text = issue(&args(&"é".repeat(100)), &settings(|_| ()), NOW).expect("a token").explanation;
     assert!(text.contains("subscribe  nothing") && text.contains("too long for a channel"), "{text}");
 }
 
 #[test]
-fn what_the_hub_would_refuse_is_refused() {
+fn token_that_the_hub_would_refuse_is_not_signed() {
     let fault = |args: &Args, settings: &Settings| {
         issue(args, settings, NOW).map(|signed| signed.token).expect_err("refused")
     };

@@ -54,7 +54,7 @@ fn batch_is_bounded_in_lines_and_bytes() {
 }
 
 #[test]
-fn line_at_fault_ends_the_input_after_the_lines_before_it() {
+fn invalid_line_ends_the_input_after_the_lines_before_it() {
     let (before, error) = lines(&batches(b"good\nba\xffd\nnever\n"));
     assert_eq!(before, [(1, "good".to_owned())]);
     assert!(error.unwrap().contains("byte 3 is not UTF-8"));

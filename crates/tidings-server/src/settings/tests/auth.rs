@@ -33,7 +33,7 @@ fn key(name: &str, hash: &str, members: &str) -> String {
 }
 
 #[test]
-fn hub_has_credentials_as_soon_as_anything_of_auth_is_given() {
+fn any_setting_of_auth_makes_the_hub_ask_for_credentials() {
     let anonymous = "[auth.anonymous]\nsubscribe = []";
     for text in ["[auth]", "auth.leeway = \"5s\"", "[auth.user]", anonymous, "auth.keys = []"] {
         assert!(load_text(text).expect(text).settings.auth.is_some(), "{text}");
@@ -60,7 +60,7 @@ fn keys_are_read_in_full() {
 }
 
 #[test]
-fn faults_of_keys_name_line_and_nearest() {
+fn errors_of_keys_name_the_line_and_a_suggestion() {
     let misspelt = key("a", HASH, "rigths = []\n");
     assert_eq!(
         errors(&format!("{misspelt}[[auth.keys]]\nname = 1\nrights = [\"publsh\"]\n")),
@@ -76,7 +76,7 @@ fn faults_of_keys_name_line_and_nearest() {
 }
 
 #[test]
-fn keys_that_are_not_to_be_told_apart_are_refused() {
+fn ambiguous_keys_are_refused() {
     let keys = [("a", HASH), ("a", &HASH.replace("00", "11")), ("c", &HASH.to_lowercase()), ("d d", HASH)];
     assert_eq!(
         errors(&keys.map(|(name, hash)| key(name, hash, "rights = [\"manage\"]")).concat()),
@@ -120,7 +120,7 @@ fn no_message_shows_a_secret() {
 }
 
 #[test]
-fn algorithm_needs_a_key_that_can_do_it() {
+fn algorithm_needs_a_key_that_supports_it() {
     let with = |algorithms: &str, keys: &str| format!("[auth]\nalgorithms = [{algorithms}]\n{keys}\n");
     let expected = "t.toml:2:14: auth.algorithms has HS256, which no given key can do; give auth.secret, or remove it, \
                     for example [\"ES256\"]";
@@ -178,7 +178,7 @@ fn keys_are_fetched_over_https_or_from_this_machine() {
 }
 
 #[test]
-fn protected_hub_may_listen_beyond_loopback_and_is_told_about_clear_text() {
+fn protected_hub_may_listen_beyond_loopback_with_a_warning_about_clear_text() {
     let key = key("a", HASH, "rights = [\"publish\"]\npublish = [\"**\"]");
     let beyond = "listen = [\"127.0.0.1:1\", \"0.0.0.0:2\"]\n";
     let found = warnings(&format!("{beyond}{key}"));
@@ -191,7 +191,7 @@ fn protected_hub_may_listen_beyond_loopback_and_is_told_about_clear_text() {
 }
 
 #[test]
-fn rights_that_grant_nothing_are_warned_of() {
+fn rights_that_grant_nothing_give_a_warning() {
     let found = warnings(&key("a", HASH, "rights = [\"publish\"]\nsubscribe = [\"x\"]"));
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("patterns to subscribe without the right"), "{found:?}");

@@ -18,7 +18,7 @@ fn from(url: &str, origin: &str) -> Option<(String, String)> {
 }
 
 #[test]
-fn redis_of_the_machine_counts_where_none_is_named_for_this_hub() {
+fn shared_redis_url_is_used_unless_the_hub_has_one_of_its_own() {
     let shared = ("REDIS_URL", "redis://a");
     let own = |url| ("TIDINGS_REDIS_URL", url);
     assert_eq!(redis(&[], Vec::new()), None);
@@ -51,7 +51,7 @@ fn values_of_redis_are_read() {
 }
 
 #[test]
-fn settings_of_redis_without_its_url_are_let_go_with_a_warning() {
+fn settings_of_redis_without_its_url_are_dropped_with_a_warning() {
     let variables = [("TIDINGS_REDIS_PREFIX", "shop"), ("TIDINGS_REDIS_LEASE", "3s")];
     let loaded = load_with(&variables, Vec::new()).expect("valid settings");
     assert_eq!(loaded.settings.redis, None);
@@ -62,7 +62,7 @@ fn settings_of_redis_without_its_url_are_let_go_with_a_warning() {
 }
 
 #[test]
-fn faults_of_redis_name_their_place_and_show_no_password() {
+fn errors_of_redis_name_their_location_and_show_no_password() {
     assert_eq!(
         errors(&[
             ("REDIS_URL", "redis://u:s3cret@h:1x/0"),

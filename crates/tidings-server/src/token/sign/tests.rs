@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn token_is_what_others_make_of_the_same_claims() {
+fn token_equals_the_known_one_of_the_same_claims() {
     // Known from the introduction that most people learn the format by.
     let claims = r#"{"sub":"1234567890","name":"John Doe","iat":1516239022}"#;
     assert_eq!(
