@@ -118,18 +118,17 @@ impl<T> Comparison<T> {
         self.samples(case).iter().fold(DeliveryFaults::default(), |sum, sample| sum + sample.faults)
     }
 
-    /// Median of a figure; `None` if the case was not measured.
+    /// Median of a figure; `None` if it was not measured.
     pub(crate) fn median(&self, case: usize, figure: usize) -> Option<f64> {
-        let samples = self.samples(case);
-        (!samples.is_empty()).then(|| median(samples.iter().map(|sample| sample.figures[figure])))
+        let figures = self.samples(case).iter().map(|sample| sample.figures[figure]);
+        Some(median(figures)).filter(|median| !median.is_nan())
     }
 
-    /// Median of the ratios of a figure to that of another case in the same round.
+    /// Median of the ratios of a figure to that of another case in the same round; `None` if one was not measured.
     pub(crate) fn ratio(&self, case: usize, to: usize, figure: usize) -> Option<f64> {
-        let (samples, others) = (self.samples(case), self.samples(to));
-        let pairs = samples.iter().zip(others);
+        let pairs = self.samples(case).iter().zip(self.samples(to));
         let ratios = pairs.map(|(one, other)| one.figures[figure] / other.figures[figure]);
-        (!samples.is_empty() && !others.is_empty()).then(|| median(ratios))
+        Some(median(ratios)).filter(|ratio| !ratio.is_nan())
     }
 
     /// As [`Comparison::ratio`], between two servers.

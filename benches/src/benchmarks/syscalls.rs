@@ -21,23 +21,18 @@ const ATTACHED_WITHIN: Duration = Duration::from_secs(10);
 const NAMED: usize = 3;
 
 pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
-    let mut ours = None;
-    let rows = Comparison::of_servers(
-        context,
-        1,
-        &ServerKind::all_but(&[ServerKind::Before, ServerKind::Fsync]),
-        |kind| {
-            // Without the right to trace there is no figure, but a reason.
-            let (total, calls, sample) = match count_calls(context, *kind) {
-                Ok((calls, sample)) => (calls.per_delivery(), calls.text(), sample),
-                Err(error) => (f64::NAN, error.to_string(), Sample::default()),
-            };
-            if *kind == ServerKind::Interval {
-                ours = Some(total);
+    let servers = ServerKind::all_but(&[ServerKind::Before, ServerKind::Fsync]);
+    let rows = Comparison::of_servers(context, 1, &servers, |kind| {
+        Ok(match count_calls(context, *kind) {
+            Ok((calls, sample)) => {
+                Sample { figures: vec![calls.per_delivery()], texts: vec![calls.text()], ..sample }
             }
-            Ok(Sample { texts: vec![format!("{total:.3}"), calls], ..sample })
-        },
-    )?;
+            // Without the right to trace there is no figure, but a reason.
+            Err(error) => {
+                Sample { figures: vec![f64::NAN], texts: vec![error.to_string()], ..Sample::default() }
+            }
+        })
+    })?;
     let mut table = FigureTable::new(
         "System calls per delivery, paced",
         &["server", "system calls per delivery", "the most frequent, each per delivery", "faults"],
@@ -45,8 +40,11 @@ pub(super) fn measure(context: &BenchContext) -> BenchResult<FigureTable> {
          before (a traced server is too slow for more and would join them): all calls, those for the publishes as \
          well, divided by the deliveries.",
     );
-    rows.fill(&mut table, 0..0);
-    table.at_most("system calls per delivery, paced", 1.05, ours.filter(|total| !total.is_nan()));
+    rows.fill_with(&mut table, |case, figure| {
+        rows.median(case, figure).map_or_else(|| "–".to_owned(), |total| format!("{total:.3}"))
+    });
+    let ours = rows.find(ServerKind::Interval).and_then(|case| rows.median(case, 0));
+    table.at_most("system calls per delivery, paced", 1.05, ours);
     Ok(table)
 }
 
