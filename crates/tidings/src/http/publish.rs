@@ -170,7 +170,7 @@ impl EventParameters<'_> {
     /// Returns the value of a parameter, from the query or from its header.
     fn value(&self, name: &str) -> Result<Option<Cow<'_, str>>, Error> {
         let header = parameters::header(self.headers, &format!("tidings-{name}"))?;
-        // Names live as long as the request does; the query is asked by one of its own.
+        // The value is owned: the query would borrow `name`, too.
         let query = self.query.all(name).next().filter(|value| !value.is_empty()).map(str::to_owned);
         self.query.one(name)?;
         match (query, header) {

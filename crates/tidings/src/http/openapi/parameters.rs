@@ -11,31 +11,26 @@ pub(super) fn parameters(names: &[&str]) -> Value {
 
 /// Returns all parameters by name.
 pub(super) fn all() -> Value {
-    let groups = [channels(), streaming(), publishing(), publishing_by_header(), reading()];
+    let groups = [channels(), streaming(), publishing(), reading()];
     Value::Object(
         groups.into_iter().flatten().map(|(name, parameter)| (name.to_owned(), parameter)).collect(),
     )
 }
 
-type Named = (&'static str, Value);
+/// A parameter with its name among the components.
+type NamedParameter = (&'static str, Value);
 
-fn channels() -> Vec<Named> {
-    let channel = json!({
-        "name": "channel",
-        "in": "path",
-        "required": true,
-        "description": "The channel.",
-        "schema": schema("ChannelName"),
-        "example": "project.42",
-    });
-    let subscription = json!({
-        "name": "channel",
-        "in": "path",
-        "required": true,
-        "description": "A channel or a pattern.",
-        "schema": schema("Subscription"),
-        "example": "project.*",
-    });
+fn channels() -> Vec<NamedParameter> {
+    let in_path = |description, schema: Value, example: &str| {
+        json!({
+            "name": "channel",
+            "in": "path",
+            "required": true,
+            "description": description,
+            "schema": schema,
+            "example": example,
+        })
+    };
     let subscriptions = json!({
         "name": "channel",
         "in": "query",
@@ -46,47 +41,26 @@ fn channels() -> Vec<Named> {
         "explode": true,
         "example": ["project.42", "user:7:**"],
     });
-    vec![("Channel", channel), ("Subscription", subscription), ("Subscriptions", subscriptions)]
+    vec![
+        ("Channel", in_path("The channel.", schema("ChannelName"), "project.42")),
+        ("Subscription", in_path("A channel or a pattern.", schema("Subscription"), "project.*")),
+        ("Subscriptions", subscriptions),
+    ]
 }
 
-fn streaming() -> Vec<Named> {
-    let id = json!({ "type": "string" });
+const RESUME_HEADER: &str = "Resume after this id. It wins over the query; an unreadable id is a gap.";
+const RESUME: &str = "Resume after this id; `last_event_id` and `Last-Event-ID` are aliases.";
+const HISTORY: &str = "Without an id, first replay at most this many stored events, or all.";
+const POSITION: &str = "How the stream sends its position: as `tidings.position` events with empty data, as blocks of an `id:` \
+    alone, or not at all. If absent, a browser's `EventSource`, recognized by its headers, gets events; other clients get none.";
+
+fn streaming() -> Vec<NamedParameter> {
     vec![
-        (
-            "LastEventIdHeader",
-            header(
-                "Last-Event-ID",
-                "Resume after this id. It wins over the query; an unreadable id is a gap.",
-                &id,
-            ),
-        ),
-        (
-            "LastEventId",
-            query(
-                "lastEventId",
-                "Resume after this id; `last_event_id` and `Last-Event-ID` are aliases.",
-                &id,
-            ),
-        ),
-        (
-            "History",
-            query(
-                "history",
-                "Without an id, first replay at most this many stored events, or all.",
-                &history(),
-            ),
-        ),
-        ("Hello", query("hello", "Begin with a `tidings.open` event.", &flag(false))),
-        (
-            "Position",
-            query(
-                "position",
-                "How the stream sends its position: as `tidings.position` events with empty data, as blocks of an `id:` \
-                 alone, or not at all. If absent, a browser's `EventSource`, recognized by its headers, gets events; \
-                 other clients get none.",
-                &position(),
-            ),
-        ),
+        ("LastEventIdHeader", header("Last-Event-ID", RESUME_HEADER, text())),
+        ("LastEventId", query("lastEventId", RESUME, text())),
+        ("History", query("history", HISTORY, history())),
+        ("Hello", query("hello", "Begin with a `tidings.open` event.", flag(false))),
+        ("Position", query("position", POSITION, position())),
     ]
 }
 
@@ -98,73 +72,56 @@ const TTL: &str = "Time to live in milliseconds: afterwards the event is not sen
 const STORE: &str =
     "`false` sends the event without an id to connections that are not behind, and stores nothing.";
 
-fn publishing() -> Vec<Named> {
-    vec![
-        ("Event", query("event", EVENT, &schema("EventName"))),
-        ("Priority", query("priority", PRIORITY, &schema("Priority"))),
-        ("Key", query("key", KEY, &key())),
-        ("Ttl", query("ttl", TTL, &ttl())),
-        ("Store", query("store", STORE, &flag(true))),
-    ]
+const IDEMPOTENCY_KEY: &str = "A repeat with this key within `log.idempotency_window` gets the first response; 409 with other \
+    channels, event or data. Only for one stored event; in a batch each message has its own `idempotencyKey`.";
+
+/// Returns the parameters of an event, which may be in the query or in a header.
+fn publishing() -> Vec<NamedParameter> {
+    let both = [
+        ("Event", "EventHeader", "event", "Tidings-Event", EVENT, schema("EventName")),
+        ("Priority", "PriorityHeader", "priority", "Tidings-Priority", PRIORITY, schema("Priority")),
+        ("Key", "KeyHeader", "key", "Tidings-Key", KEY, key()),
+        ("Ttl", "TtlHeader", "ttl", "Tidings-Ttl", TTL, ttl()),
+        ("Store", "StoreHeader", "store", "Tidings-Store", STORE, flag(true)),
+    ];
+    let both =
+        both.into_iter().flat_map(|(name, name_of_header, in_query, in_header, description, schema)| {
+            [
+                (name, query(in_query, description, schema.clone())),
+                (name_of_header, header(in_header, description, schema)),
+            ]
+        });
+    both.chain([("IdempotencyKey", header("Idempotency-Key", IDEMPOTENCY_KEY, key()))]).collect()
 }
 
-fn publishing_by_header() -> Vec<Named> {
-    vec![
-        ("EventHeader", header("Tidings-Event", EVENT, &schema("EventName"))),
-        ("PriorityHeader", header("Tidings-Priority", PRIORITY, &schema("Priority"))),
-        ("KeyHeader", header("Tidings-Key", KEY, &key())),
-        ("TtlHeader", header("Tidings-Ttl", TTL, &ttl())),
-        ("StoreHeader", header("Tidings-Store", STORE, &flag(true))),
-        (
-            "IdempotencyKey",
-            header(
-                "Idempotency-Key",
-                "A repeat with this key within `log.idempotency_window` gets the first response; 409 with other \
-                 channels, event or data. Only for one stored event; in a batch each message has its own \
-                 `idempotencyKey`.",
-                &key(),
-            ),
-        ),
-    ]
-}
+const AFTER: &str = "Begin after this id; if absent, with the oldest stored event.";
+const UNTIL: &str = "End at this id: a stream that resumes from it has the rest. An unreadable id is 400.";
+const LAST: &str = "The newest events, at most this many, up to `until`; not with `limit`.";
 
-fn reading() -> Vec<Named> {
+fn reading() -> Vec<NamedParameter> {
     // A test compares these bounds with the route.
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 });
     let last = json!({ "type": "integer", "minimum": 1, "maximum": 1000 });
     vec![
-        (
-            "After",
-            query(
-                "after",
-                "Begin after this id; if absent, with the oldest stored event.",
-                &json!({ "type": "string" }),
-            ),
-        ),
-        (
-            "Until",
-            query(
-                "until",
-                "End at this id: a stream that resumes from it has the rest. An unreadable id is 400.",
-                &json!({ "type": "string" }),
-            ),
-        ),
-        (
-            "Last",
-            query("last", "The newest events, at most this many, up to `until`; not with `limit`.", &last),
-        ),
-        ("Limit", query("limit", "Events per page.", &limit)),
+        ("After", query("after", AFTER, text())),
+        ("Until", query("until", UNTIL, text())),
+        ("Last", query("last", LAST, last)),
+        ("Limit", query("limit", "Events per page.", limit)),
     ]
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
 }
 
 fn flag(default: bool) -> Value {
     json!({ "type": "boolean", "default": default })
 }
 
-fn query(name: &str, description: &str, schema: &Value) -> Value {
+fn query(name: &str, description: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }
 
-fn header(name: &str, description: &str, schema: &Value) -> Value {
+fn header(name: &str, description: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "header", "description": description, "schema": schema })
 }

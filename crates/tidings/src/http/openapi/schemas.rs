@@ -19,67 +19,44 @@ pub(super) fn schema(name: &str) -> Value {
 
 /// Returns all schemas by name.
 pub(super) fn all() -> Value {
+    let mut all = Map::new();
+    for group in [names(), publishing(), requests(), answers(), notices()] {
+        all.extend(group.as_object().cloned().unwrap_or_default());
+    }
+    all.into()
+}
+
+fn names() -> Value {
     json!({
-        "ChannelName": channel_name(),
-        "Subscription": subscription(),
-        "EventName": event_name(),
-        "EventId": event_id(),
+        "ChannelName": {
+            "type": "string",
+            "description": "Segments separated by `.` or `:`, none empty.",
+            "maxLength": CHANNEL_BYTES_MAX,
+            "pattern": CHANNEL_PATTERN,
+        },
+        "Subscription": {
+            "type": "string",
+            "description": "A channel, or a pattern: `*` is one segment, `**` as the last segment one or more.",
+            "maxLength": CHANNEL_BYTES_MAX,
+            "pattern": SUBSCRIPTION_PATTERN,
+        },
+        "EventName": {
+            "type": "string",
+            "description": format!(
+                "At most {} bytes of UTF-8 without CR, LF and NUL. Names that begin with `{}` are reserved.",
+                EventName::BYTES_MAX,
+                EventName::RESERVED_PREFIX
+            ),
+            "minLength": 1,
+            "maxLength": EventName::BYTES_MAX,
+        },
+        "EventId": {
+            "type": "string",
+            "description": "An opaque id to resume after.",
+            "maxLength": EventId::BYTES_MAX,
+            "pattern": "^[A-Za-z0-9._~-]+$",
+        },
         "Priority": { "type": "string", "enum": PRIORITIES.map(Priority::as_str), "default": "normal" },
-        "PublishMessage": publish_message(),
-        "PublishBatch": { "type": "array", "items": schema("PublishMessage"), "minItems": 1, "maxItems": BATCH_MESSAGES_MAX },
-        "PublishAnswer": publish_answer(),
-        "StreamRequest": stream_request(),
-        "TicketRequest": ticket_request(),
-        "Ticket": ticket(),
-        "RevocationRequest": revocation_request(),
-        "HistoryPage": history_page(),
-        "HistoryEvent": history_event(),
-        "ChannelList": channel_list(),
-        "ChannelCount": channel_count(),
-        "GapNotice": gap_notice(),
-        "EndNotice": end_notice(),
-        "OpenNotice": open_notice(),
-        "Problem": problem(),
-    })
-}
-
-fn channel_name() -> Value {
-    json!({
-        "type": "string",
-        "description": "Segments separated by `.` or `:`, none empty.",
-        "maxLength": CHANNEL_BYTES_MAX,
-        "pattern": CHANNEL_PATTERN,
-    })
-}
-
-fn subscription() -> Value {
-    json!({
-        "type": "string",
-        "description": "A channel, or a pattern: `*` is one segment, `**` as the last segment one or more.",
-        "maxLength": CHANNEL_BYTES_MAX,
-        "pattern": SUBSCRIPTION_PATTERN,
-    })
-}
-
-fn event_name() -> Value {
-    json!({
-        "type": "string",
-        "description": format!(
-            "At most {} bytes of UTF-8 without CR, LF and NUL. Names that begin with `{}` are reserved.",
-            EventName::BYTES_MAX,
-            EventName::RESERVED_PREFIX
-        ),
-        "minLength": 1,
-        "maxLength": EventName::BYTES_MAX,
-    })
-}
-
-fn event_id() -> Value {
-    json!({
-        "type": "string",
-        "description": "An opaque id to resume after.",
-        "maxLength": EventId::BYTES_MAX,
-        "pattern": "^[A-Za-z0-9._~-]+$",
     })
 }
 
@@ -94,8 +71,19 @@ fn object(description: &str, properties: &Value, optional: &[&str]) -> Value {
     json!({ "type": "object", "description": description, "required": required, "properties": properties })
 }
 
-fn publish_message() -> Value {
-    let properties = json!({
+/// Returns the schema of a request body: an object without further members, of which those in `nullable` may be null.
+fn request(description: &str, properties: &Value, optional: &[&str], nullable: &[&str]) -> Value {
+    let mut request = object(description, properties, optional);
+    for name in nullable {
+        let member = &mut request["properties"][name];
+        *member = or_null(member);
+    }
+    request["additionalProperties"] = false.into();
+    request
+}
+
+fn publishing() -> Value {
+    let message = json!({
         "channels": {
             "type": "array",
             "items": schema("ChannelName"),
@@ -111,85 +99,88 @@ fn publish_message() -> Value {
         "idempotencyKey": key(),
     });
     let optional = ["event", "priority", "key", "ttl", "store", "idempotencyKey"];
-    let mut message = object(
-        "One event to publish. An optional member that is null counts as absent.",
-        &properties,
-        &optional,
-    );
-    for name in optional {
-        let member = &mut message["properties"][name];
-        *member = or_null(member);
-    }
-    message["additionalProperties"] = false.into();
-    message
+    let about = "One event to publish. An optional member that is null counts as absent.";
+    json!({
+        "PublishMessage": request(about, &message, &optional, &optional),
+        "PublishBatch": { "type": "array", "items": schema("PublishMessage"), "minItems": 1, "maxItems": BATCH_MESSAGES_MAX },
+        "PublishAnswer": object(
+            "An id that resumes after the event; null and without offset if the event is not stored.",
+            &json!({ "id": or_null(&schema("EventId")), "offset": offset() }),
+            &["offset"],
+        ),
+    })
 }
 
-fn publish_answer() -> Value {
-    let properties = json!({ "id": or_null(&schema("EventId")), "offset": offset() });
-    object(
-        "An id that resumes after the event; null and without offset if the event is not stored.",
-        &properties,
-        &["offset"],
-    )
-}
-
-fn offset() -> Value {
-    json!({ "type": "integer", "minimum": 0, "description": "The event's offset in the log." })
-}
-
-fn stream_request() -> Value {
-    let mut properties = json!({
+fn requests() -> Value {
+    let stream = json!({
+        "channels": {
+            "type": "array",
+            "items": schema("Subscription"),
+            "description": "If absent or empty, the stream has the channels of its `ticket`.",
+        },
         "lastEventId": { "type": "string", "description": "Resume after this id; the header `Last-Event-ID` wins." },
         "history": history(),
         "hello": { "type": "boolean", "default": false },
         "position": position(),
     });
-    let optional: Vec<_> = properties.as_object().map(Map::keys).into_iter().flatten().cloned().collect();
-    for name in &optional {
-        properties[name] = or_null(&properties[name]);
-    }
-    properties["channels"] = json!({
-        "type": "array",
-        "items": schema("Subscription"),
-        "description": "If absent or empty, the stream has the channels of its `ticket`.",
-    });
-    let mut optional: Vec<_> = optional.iter().map(String::as_str).collect();
-    optional.push("channels");
-    let mut request = object("Parameters of a stream.", &properties, &optional);
-    request["additionalProperties"] = false.into();
-    request
-}
-
-fn ticket_request() -> Value {
-    let properties = json!({
-        "channels": { "type": "array", "items": schema("Subscription"), "minItems": 1 },
-    });
-    let mut request = object("Channels and patterns of the stream.", &properties, &[]);
-    request["additionalProperties"] = false.into();
-    request
-}
-
-fn ticket() -> Value {
-    let properties = json!({
-        "ticket": { "type": "string", "description": "Value of the query parameter `ticket`, for one request." },
-        "expiresAt": time("The end of its validity."),
-    });
-    object("A ticket.", &properties, &[])
-}
-
-fn revocation_request() -> Value {
+    let options = ["lastEventId", "history", "hello", "position"];
+    let optional = ["channels", "lastEventId", "history", "hello", "position"];
+    let ticket = json!({ "channels": { "type": "array", "items": schema("Subscription"), "minItems": 1 } });
     let name = json!({ "type": "string", "minLength": 1, "maxLength": 1024 });
-    let properties = json!({
+    let revocation = json!({
         "user": name,
         "session": name,
         "jti": name,
-        "until": or_null(&time("The end of the revocation; if absent, after `auth.token_max_age`.")),
+        "until": time("The end of the revocation; if absent, after `auth.token_max_age`."),
     });
-    let mut request = object("The subject to revoke.", &properties, &["user", "session", "jti", "until"]);
-    request["oneOf"] =
+    let mut revocation =
+        request("The subject to revoke.", &revocation, &["user", "session", "jti", "until"], &["until"]);
+    revocation["oneOf"] =
         json!([{ "required": ["user"] }, { "required": ["session"] }, { "required": ["jti"] }]);
-    request["additionalProperties"] = false.into();
-    request
+    json!({
+        "StreamRequest": request("Parameters of a stream.", &stream, &optional, &options),
+        "TicketRequest": request("Channels and patterns of the stream.", &ticket, &[], &[]),
+        "RevocationRequest": revocation,
+    })
+}
+
+fn answers() -> Value {
+    let ticket = json!({
+        "ticket": { "type": "string", "description": "Value of the query parameter `ticket`, for one request." },
+        "expiresAt": time("The end of its validity."),
+    });
+    let page = json!({
+        "events": { "type": "array", "items": schema("HistoryEvent") },
+        "next": or_null(&schema("EventId")),
+        "gap": schema("GapNotice"),
+    });
+    let event = json!({
+        "id": schema("EventId"),
+        "offset": offset(),
+        "channels": texts("Those of its channels that the client may read."),
+        "event": or_null(&json!({ "type": "string" })),
+        "data": { "type": "string" },
+        "publishedAt": { "type": "string", "format": "date-time" },
+    });
+    let list = json!({ "channels": { "type": "array", "items": schema("ChannelCount") } });
+    let count = json!({
+        "channel": schema("Subscription"),
+        "connections": { "type": "integer", "minimum": 0 },
+    });
+    let about_page =
+        "A page of stored events; `next` is the value of `after` for the next page, null at the end.";
+    let about_count = "A channel or pattern as requested, and its number of connections.";
+    json!({
+        "Ticket": object("A ticket.", &ticket, &[]),
+        "HistoryPage": object(about_page, &page, &["gap"]),
+        "HistoryEvent": object("A stored event; `event` is null if it has no name.", &event, &[]),
+        "ChannelList": object("Channels and patterns with connections.", &list, &[]),
+        "ChannelCount": object(about_count, &count, &[]),
+    })
+}
+
+fn offset() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "The event's offset in the log." })
 }
 
 fn time(description: &str) -> Value {
@@ -200,64 +191,20 @@ fn texts(description: &str) -> Value {
     json!({ "type": "array", "items": { "type": "string" }, "description": description })
 }
 
-fn history_page() -> Value {
-    let properties = json!({
-        "events": { "type": "array", "items": schema("HistoryEvent") },
-        "next": or_null(&schema("EventId")),
-        "gap": schema("GapNotice"),
-    });
-    object(
-        "A page of stored events; `next` is the value of `after` for the next page, null at the end.",
-        &properties,
-        &["gap"],
-    )
-}
-
-fn history_event() -> Value {
-    let properties = json!({
-        "id": schema("EventId"),
-        "offset": offset(),
-        "channels": texts("Those of its channels that the client may read."),
-        "event": or_null(&json!({ "type": "string" })),
-        "data": { "type": "string" },
-        "publishedAt": { "type": "string", "format": "date-time" },
-    });
-    object("A stored event; `event` is null if it has no name.", &properties, &[])
-}
-
-fn channel_list() -> Value {
-    let properties = json!({ "channels": { "type": "array", "items": schema("ChannelCount") } });
-    object("Channels and patterns with connections.", &properties, &[])
-}
-
-fn channel_count() -> Value {
-    let properties = json!({
-        "channel": schema("Subscription"),
-        "connections": { "type": "integer", "minimum": 0 },
-    });
-    object("A channel or pattern as requested, and its number of connections.", &properties, &[])
-}
-
-fn gap_notice() -> Value {
-    let properties = json!({
+/// Returns the schemas of the hub's own events and of errors.
+fn notices() -> Value {
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let gap = json!({
         "channels": texts("The channels that lost events, or the requested subscriptions if the channels are unknown."),
         "reason": { "type": "string", "enum": GapReason::ALL.map(GapReason::as_str) },
         "requested": or_null(&json!({ "type": "string", "description": "The id of the request." })),
         "resumedAt": schema("EventId"),
     });
-    object("Data of a `tidings.gap` event: events are missing before the next one.", &properties, &[])
-}
-
-fn end_notice() -> Value {
-    let properties = json!({
+    let end = json!({
         "reason": { "type": "string", "enum": EndReason::ALL.map(EndReason::as_str) },
         "reconnect": { "type": "boolean" },
     });
-    object("Data of a `tidings.end` event: the stream closes.", &properties, &[])
-}
-
-fn open_notice() -> Value {
-    let properties = json!({
+    let open = json!({
         "connectionId": { "type": "string" },
         "channels": texts("The channels and patterns that the connection is subscribed to."),
         "position": or_null(&schema("EventId")),
@@ -266,12 +213,7 @@ fn open_notice() -> Value {
         "node": { "type": "string", "description": "The node's name; it changes at each start." },
         "expiresAt": { "type": "string", "format": "date-time", "description": "The end of the credential; absent if it has none." },
     });
-    object("Data of a `tidings.open` event: the stream has begun.", &properties, &["expiresAt"])
-}
-
-fn problem() -> Value {
-    let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    let properties = json!({
+    let problem = json!({
         "type": { "const": "about:blank" },
         "title": { "type": "string", "description": "The status in words." },
         "status": { "type": "integer", "minimum": 400, "maximum": 599 },
@@ -281,7 +223,14 @@ fn problem() -> Value {
         "channel": { "type": "string", "description": "The channel or pattern that caused the error, if the request names several." },
         "limit": { "type": "string", "description": "The setting whose limit was reached." },
     });
-    object("An error (RFC 9457).", &properties, &["index", "channel", "limit"])
+    let about_gap = "Data of a `tidings.gap` event: events are missing before the next one.";
+    let about_open = "Data of a `tidings.open` event: the stream has begun.";
+    json!({
+        "GapNotice": object(about_gap, &gap, &[]),
+        "EndNotice": object("Data of a `tidings.end` event: the stream closes.", &end, &[]),
+        "OpenNotice": object(about_open, &open, &["expiresAt"]),
+        "Problem": object("An error (RFC 9457).", &problem, &["index", "channel", "limit"]),
+    })
 }
 
 /// Amount of history to replay.

@@ -32,7 +32,7 @@ use crate::{
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// One method of one path, with what it needs to be asked.
+/// One method of one path.
 struct Operation {
     path: String,
     method: String,
