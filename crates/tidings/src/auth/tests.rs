@@ -90,7 +90,7 @@ impl TestAuthorizer {
     }
 
     async fn code(&self, credential: Credential) -> Option<Code> {
-        self.authorizer.authenticate(Some(&credential)).await.err().map(|error| error.code())
+        code(self.authorizer.authenticate(Some(&credential)).await)
     }
 
     async fn identity(&self, credential: Credential) -> Arc<Identity> {
@@ -98,18 +98,26 @@ impl TestAuthorizer {
     }
 
     async fn subscribe(&self, identity: &Arc<Identity>, names: &[&str]) -> Option<Code> {
-        let permit = self.authorizer.subscribe(identity, subscriptions(names), ReadKind::Stream).await;
-        permit.err().map(|error| error.code())
+        code(self.authorizer.subscribe(identity, subscriptions(names), ReadKind::Stream).await)
     }
 
     async fn publish(&self, identity: &Arc<Identity>, name: &str) -> Option<Code> {
         let channel = ChannelName::parse(name).unwrap();
-        self.authorizer
-            .publish(identity, [std::slice::from_ref(&channel)])
-            .await
-            .err()
-            .map(|error| error.code())
+        code(self.authorizer.publish(identity, [std::slice::from_ref(&channel)]).await)
     }
+
+    /// Returns the text of a new ticket for these channels.
+    async fn ticket(&self, issuer: &Arc<Identity>, names: &[&str]) -> Secret {
+        self.authorizer.issue_ticket(issuer, None, subscriptions(names)).await.unwrap().text
+    }
+
+    fn reauthorize(&self, identity: &Identity, name: &str) -> Result<(), EndReason> {
+        self.authorizer.reauthorize(identity, &subscriptions(&[name]))
+    }
+}
+
+fn code<T>(outcome: Result<T, crate::error::Error>) -> Option<Code> {
+    outcome.err().map(|error| error.code())
 }
 
 /// A permit of the host application, for tests of other modules.
@@ -155,10 +163,7 @@ async fn anonymous_client_reads_public_channels_and_gets_401_for_others() {
     assert_eq!(hub.subscribe(&anonymous, &["public.a", "public.b.c"]).await, None);
     assert_eq!(hub.subscribe(&anonymous, &["public.a", "room.1"]).await, Some(Code::CredentialsMissing));
     assert_eq!(hub.publish(&anonymous, "public.a").await, Some(Code::CredentialsMissing));
-    assert_eq!(
-        hub.authorizer.manage(&anonymous).err().map(|error| error.code()),
-        Some(Code::CredentialsMissing)
-    );
+    assert_eq!(code(hub.authorizer.manage(&anonymous)), Some(Code::CredentialsMissing));
     assert!(!anonymous.is_owner_of(anonymous.principal()));
 }
 
@@ -234,32 +239,24 @@ async fn credentials_that_a_forger_could_probe_get_one_text() {
 async fn ticket_is_for_one_stream_of_exactly_its_channels() {
     let hub = TestAuthorizer::new(auth());
     let issuer = hub.identity(user("u")).await;
-    let requested = || subscriptions(&["user.u", "user.u.**"]);
-    let issue = || async {
-        Credential::Ticket(hub.authorizer.issue_ticket(&issuer, None, requested()).await.unwrap().text)
-    };
-    let ticket = issue().await;
-    let identity = hub.identity(ticket).await;
+    let names = ["user.u", "user.u.**"];
+    let issue = async || Credential::Ticket(hub.ticket(&issuer, &names).await);
+    let identity = hub.identity(issue().await).await;
     assert_eq!(identity.principal(), issuer.principal());
     assert_eq!(hub.subscribe(&identity, &["user.u.**", "user.u"]).await, None);
     for names in [&["user.u"][..], &["user.u", "user.u.**", "user.u.x"]] {
         let identity = hub.identity(issue().await).await;
         assert_eq!(hub.subscribe(&identity, names).await, Some(Code::AccessDenied), "{names:?}");
     }
-    let ticket = issue().await;
-    let identity = hub
-        .identity(Credential::Ticket(match &ticket {
-            Credential::Ticket(text) => text.clone(),
-            _ => unreachable!(),
-        }))
-        .await;
-    assert_eq!(hub.code(ticket).await, Some(Code::BadCredentials), "it is redeemed");
-    let history = hub.authorizer.subscribe(&identity, requested(), ReadKind::History).await;
-    assert_eq!(history.err().map(|error| error.code()), Some(Code::AccessDenied));
+    let ticket = hub.ticket(&issuer, &names).await;
+    let identity = hub.identity(Credential::Ticket(ticket.clone())).await;
+    assert_eq!(hub.code(Credential::Ticket(ticket)).await, Some(Code::BadCredentials), "it is redeemed");
+    let history = hub.authorizer.subscribe(&identity, subscriptions(&names), ReadKind::History).await;
+    assert_eq!(code(history), Some(Code::AccessDenied));
     assert_eq!(hub.publish(&identity, "user.u").await, Some(Code::AccessDenied));
-    assert!(hub.authorizer.issue_ticket(&identity, None, requested()).await.is_err());
+    assert!(hub.authorizer.issue_ticket(&identity, None, subscriptions(&names)).await.is_err());
     let foreign = hub.authorizer.issue_ticket(&issuer, None, subscriptions(&["user.v"])).await;
-    assert_eq!(foreign.err().map(|error| error.code()), Some(Code::AccessDenied));
+    assert_eq!(code(foreign), Some(Code::AccessDenied));
 }
 
 #[tokio::test]
@@ -276,19 +273,19 @@ async fn ticket_ends_with_its_issuers_token() {
 async fn revocation_ends_streams_and_refuses_tokens_but_not_a_fresh_login() {
     let hub = TestAuthorizer::new(auth());
     let identity = hub.identity(user("u")).await;
-    let ticket = hub.authorizer.issue_ticket(&identity, None, subscriptions(&["user.u"])).await.unwrap();
+    let ticket = hub.ticket(&identity, &["user.u"]).await;
     let mut changes = hub.authorizer.changes();
     let held = subscriptions(&["user.u"]);
-    assert_eq!(hub.authorizer.reauthorize(&identity, &held), Ok(()));
+    assert_eq!(hub.reauthorize(&identity, "user.u"), Ok(()));
     let manager = hub.identity(key("all")).await;
     let permit = hub.authorizer.manage(&manager).unwrap();
     hub.authorizer.revoke(&permit, RevokedSubject::User("u".into()), None).unwrap();
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
-    assert_eq!(hub.authorizer.reauthorize(&identity, &held), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&identity, "user.u"), Err(EndReason::Revoked));
     assert_eq!(hub.authorizer.reauthorize_new(&identity, &held), Err(EndReason::Revoked));
     assert_eq!(hub.code(user("u")).await, Some(Code::Revoked));
-    assert_eq!(hub.code(Credential::Ticket(ticket.text)).await, Some(Code::Revoked));
+    assert_eq!(hub.code(Credential::Ticket(ticket)).await, Some(Code::Revoked));
     assert_eq!(hub.code(user("v")).await, None);
     hub.at(NOW + 2);
     let fresh = token(&json!({"sub": "u", "iat": NOW + 1, "exp": NOW + 60}));
@@ -304,21 +301,19 @@ async fn settings_read_again_take_keys_and_rights_away() {
         hub.authorizer.authenticate(None).await.unwrap(),
     );
     let reload = |auth: &AuthSettings| hub.authorizer.install(hub.authorizer.prepare(Some(auth)).unwrap());
-    let reauthorize =
-        |identity: &Identity, name: &str| hub.authorizer.reauthorize(identity, &subscriptions(&[name]));
     reload(&auth());
     for (identity, name) in [(&reader, "news.1"), (&user, "user.u"), (&anonymous, "public.a")] {
-        assert_eq!(reauthorize(identity, name), Ok(()), "{name}");
+        assert_eq!(hub.reauthorize(identity, name), Ok(()), "{name}");
     }
     reload(&AuthSettings { keys: Vec::new(), ..auth() });
-    assert_eq!(reauthorize(&reader, "news.1"), Err(EndReason::Revoked));
-    assert_eq!(reauthorize(&user, "user.u"), Ok(()));
+    assert_eq!(hub.reauthorize(&reader, "news.1"), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&user, "user.u"), Ok(()));
     reload(&AuthSettings { anonymous_subscribe: Vec::new(), user_subscribe: Vec::new(), ..auth() });
-    assert_eq!(reauthorize(&reader, "news.1"), Ok(()));
-    assert_eq!(reauthorize(&user, "user.u"), Err(EndReason::Revoked));
-    assert_eq!(reauthorize(&anonymous, "public.a"), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&reader, "news.1"), Ok(()));
+    assert_eq!(hub.reauthorize(&user, "user.u"), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&anonymous, "public.a"), Err(EndReason::Revoked));
     reload(&AuthSettings { secret: Some(Secret::new("another secret, as long as the first")), ..auth() });
-    assert_eq!(reauthorize(&user, "user.u"), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&user, "user.u"), Err(EndReason::Revoked));
     assert!(hub.authorizer.prepare(None).is_err(), "a hub is not opened by a file that lost its [auth]");
 }
 
@@ -329,10 +324,7 @@ async fn stream_ends_when_its_token_has() {
     assert_eq!(hub.authorizer.time_left(&identity), Some(Duration::from_secs(65)));
     hub.at(NOW + 65);
     assert_eq!(hub.authorizer.time_left(&identity), Some(Duration::ZERO));
-    assert_eq!(
-        hub.authorizer.reauthorize(&identity, &subscriptions(&["user.u"])),
-        Err(EndReason::TokenExpired)
-    );
+    assert_eq!(hub.reauthorize(&identity, "user.u"), Err(EndReason::TokenExpired));
 }
 
 #[tokio::test]
@@ -357,7 +349,7 @@ async fn remote_revocation_ends_streams_and_changes_nothing_twice() {
     assert!(hub.authorizer.apply_remote(RevocationChange::One(name.clone(), text.clone())).is_empty());
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
-    assert_eq!(hub.authorizer.reauthorize(&identity, &subscriptions(&["user.u"])), Err(EndReason::Revoked));
+    assert_eq!(hub.reauthorize(&identity, "user.u"), Err(EndReason::Revoked));
     assert_eq!(hub.code(user("u")).await, Some(Code::Revoked));
     hub.authorizer.apply_remote(RevocationChange::One(name, text));
     for (name, _, text) in [row("user:v", NOW, NOW), row("group:v", NOW, NOW + 100)] {
