@@ -3,6 +3,7 @@
 //! Replay and live delivery are one loop. Unsent events cost the connection a cursor, not a queue.
 
 mod control_frames;
+mod cursor;
 pub(crate) mod driver;
 mod handle;
 mod keep_alive;
@@ -20,11 +21,11 @@ use tidings_log::{
     subscription_texts,
 };
 use tidings_protocol::{
-    Epoch, EventId, Priority, Skip, Subscription, Tag,
+    Epoch, EventId, Priority, Subscription, Tag,
     body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
 };
 
-use self::keep_alive::KeepAliveDue;
+use self::{cursor::Cursor, keep_alive::KeepAliveDue};
 pub use self::{
     handle::ConnectionId,
     options::{PositionStyle, StreamOptions},
@@ -60,15 +61,11 @@ pub(crate) struct Connection {
     handle: Arc<ConnectionHandle>,
     subscriptions: Arc<[Subscription]>,
     positions: PositionStyle,
-    cursor: u64,
-    tag: Tag,
-    /// Events above the cursor that the client has, ascending.
-    skips: Vec<Skip>,
+    cursor: Cursor,
     gaps_reported_to: u64,
     replay_until: u64,
-    /// Epoch transitions that the cursor has passed, and the epoch of the connection's ids.
+    /// Epoch transitions that the cursor has passed.
     transitions_applied: u64,
-    newest: Epoch,
     /// The requested start, and the barrier that must complete first; `None` once the cursor is known.
     pending_start: Option<(Start, u64)>,
     /// The cursor has not been at the head yet.
@@ -108,13 +105,10 @@ impl Connection {
             handle,
             subscriptions,
             positions: options.positions,
-            cursor: 0,
-            tag: Tag(0),
-            skips: Vec::new(),
+            cursor: Cursor::new(0, Tag(0), Vec::new(), Epoch(0)),
             gaps_reported_to: 0,
             replay_until: 0,
             transitions_applied: 0,
-            newest: Epoch(0),
             pending_start: None,
             is_replaying: true,
             gap: None,
@@ -150,9 +144,9 @@ impl Connection {
         if let Some(gap) = &gap {
             self.metrics.events.gap(gap.reason);
         }
-        (self.cursor, self.tag, self.skips) = (cursor, tag, skips);
+        self.cursor = Cursor::new(cursor, tag, skips, newest);
         (self.gap, self.gaps_reported_to, self.replay_until) = (gap, gaps_reported_to, replay_until);
-        (self.transitions_applied, self.newest) = (transitions_applied, newest);
+        self.transitions_applied = transitions_applied;
         // A connection at the head receives transient events from now on.
         let is_behind = cursor < self.log.head().offset;
         self.metrics.events.transient_dropped(self.handle.set_behind(is_behind));
@@ -187,9 +181,7 @@ impl Connection {
 
     /// Returns the id that resumes at the cursor.
     pub(crate) fn position(&self) -> EventId {
-        let mut id = EventId::new(self.newest, self.cursor, self.tag);
-        id.skips.clone_from(&self.skips);
-        id
+        self.cursor.id()
     }
 
     /// Whether the stream writes its position if no event carries it.
@@ -224,10 +216,10 @@ impl Connection {
     ///
     /// An entry that was sent already, or has expired, is not sent.
     pub(crate) fn accept_live(&mut self, entry: &Entry, now: Millis) -> bool {
-        if entry.offset <= self.cursor || self.pending_start.is_some() {
+        if entry.offset <= self.cursor.offset || self.pending_start.is_some() {
             return false;
         }
-        (self.cursor, self.tag) = (entry.offset, entry.tag);
+        self.cursor.move_to(entry.offset, entry.tag);
         if entry.has_expired(now) {
             self.metrics.events.expired.inc();
             return false;
@@ -245,12 +237,12 @@ impl Connection {
         let transient_after = self.handle.next_transient();
         let request = ReadRequest {
             subscriptions: &self.subscriptions,
-            cursor: self.cursor,
-            skips: &self.skips,
+            cursor: self.cursor.offset,
+            skips: self.cursor.skips(),
             gaps_reported_to: self.gaps_reported_to,
             transitions_applied: self.transitions_applied,
             through: transient_after.unwrap_or(u64::MAX),
-            overtaking_max: if is_behind { EventId::SKIPS_MAX - self.skips.len() } else { 0 },
+            overtaking_max: if is_behind { EventId::SKIPS_MAX - self.cursor.skips().len() } else { 0 },
             may_join: true,
         };
         let page = self.log.page(&request);
@@ -269,7 +261,7 @@ impl Connection {
         let is_moving = !page.is_last;
         let mut frames = self.deliver(page, is_pressed);
         let has_id = !frames.is_empty();
-        if let Some(after) = transient_after.filter(|after| self.cursor >= *after) {
+        if let Some(after) = transient_after.filter(|after| self.cursor.offset >= *after) {
             let bytes: usize = frames.iter().map(Bytes::len).sum();
             let bytes_left = WRITE_BYTES_MAX.saturating_sub(bytes);
             frames.extend(self.handle.take_transient(after, bytes_left, !has_id));
@@ -292,7 +284,8 @@ impl Connection {
         let mut is_lag_counted = is_behind;
         // Shared chunks have no entry that overtook, and are sent as they are.
         for chunk in page.chunks {
-            (self.cursor, self.tag) = chunk.end;
+            let (offset, tag) = chunk.end;
+            self.cursor.move_to(offset, tag);
             self.metrics.events.delivered(chunk.events);
             out.push(chunk.frames);
         }
@@ -302,8 +295,8 @@ impl Connection {
             let is_wanted = self.is_wanted(&entry, is_behind, is_pressed, now);
             let sent = match (overtakes, is_wanted) {
                 (true, false) => continue,
-                (true, true) => Some(self.frame_ahead(&entry, page.newest)),
-                (false, true) => self.frame_in_order(&entry, page.newest),
+                (true, true) => Some(self.cursor.frame_ahead(&entry, page.newest)),
+                (false, true) => self.cursor.frame_in_order(&entry, page.newest),
                 (false, false) => None,
             };
             if let Some(frame) = sent {
@@ -318,15 +311,13 @@ impl Connection {
                 }
             }
             if overtakes {
-                self.skips = self.skips_with(&entry);
+                self.cursor.skip(&entry);
             } else {
-                (self.cursor, self.tag) = (offset, entry.tag);
-                self.pass_skips();
+                self.cursor.move_to(offset, entry.tag);
             }
         }
         if let Some((end, tag)) = page.end {
-            (self.cursor, self.tag) = (end, tag);
-            self.pass_skips();
+            self.cursor.move_to(end, tag);
             self.gaps_reported_to = page.gaps_reported_to;
         }
         if page.is_last && self.is_replaying {
@@ -335,26 +326,6 @@ impl Connection {
         }
         self.metrics.events.delivered(out.len() - shared);
         out
-    }
-
-    /// Returns the frame of an entry that overtakes. Its id has the old cursor, and the entry among the skips.
-    fn frame_ahead(&self, entry: &Entry, newest: Epoch) -> Bytes {
-        let skips = self.skips_with(entry);
-        entry.frame_with_id(Some(&EventId { skips, ..EventId::new(newest, self.cursor, self.tag) }))
-    }
-
-    /// Returns the frame of the entry that the cursor moves to; `None` if the client has it already.
-    fn frame_in_order(&self, entry: &Entry, newest: Epoch) -> Option<Bytes> {
-        let passed = self.skips.partition_point(|skip| skip.offset <= entry.offset);
-        let was_sent = passed.checked_sub(1).is_some_and(|last| self.skips[last].offset == entry.offset);
-        (!was_sent).then(|| entry.frame(newest, &self.skips[passed..]))
-    }
-
-    fn skips_with(&self, entry: &Entry) -> Vec<Skip> {
-        let at = self.skips.partition_point(|skip| skip.offset < entry.offset);
-        let mut skips = self.skips.clone();
-        skips.insert(at, Skip { offset: entry.offset, tag: entry.tag });
-        skips
     }
 
     /// Whether the entry is to be sent: not expired, not superseded, and not of low priority under pressure.
@@ -374,22 +345,16 @@ impl Connection {
         true
     }
 
-    fn pass_skips(&mut self) {
-        let passed = self.skips.partition_point(|skip| skip.offset <= self.cursor);
-        self.skips.drain(..passed);
-    }
-
     /// Moves the cursor over an epoch transition of the log.
     fn apply_transition(&mut self, page: Page) -> ConnectionStep {
-        let (transitions_applied, newest) = (page.transitions_applied, page.newest);
-        self.skips.retain(|skip| skip.offset <= page.ceiling);
-        if self.cursor > page.ceiling {
+        self.cursor.drop_skips_above(page.ceiling);
+        if self.cursor.offset > page.ceiling {
             // Transient events wait for offsets that the transition has removed.
             self.metrics.events.transient_dropped(self.handle.set_behind(true));
         }
         if page.lost.is_empty() {
             self.move_cursor(&page);
-            (self.transitions_applied, self.newest) = (transitions_applied, newest);
+            (self.transitions_applied, self.cursor.epoch) = (page.transitions_applied, page.newest);
             return ConnectionStep::Send { frames: Vec::new(), has_id: false };
         }
         let frame = self.report_gap(page, GapReason::Epoch);
@@ -399,10 +364,8 @@ impl Connection {
     /// Moves the cursor to the end of a page without steps, forwards or backwards.
     fn move_cursor(&mut self, page: &Page) {
         let Some((end, tag)) = page.end else { return };
-        if end != self.cursor {
-            (self.cursor, self.tag) = (end, tag);
-        }
-        self.pass_skips();
+        let tag = if end == self.cursor.offset { self.cursor.tag } else { tag };
+        self.cursor.move_to(end, tag);
     }
 
     /// Returns the gap event for entries that were lost before the connection read them.
@@ -410,7 +373,7 @@ impl Connection {
         self.metrics.events.gap(reason);
         let requested = self.position().to_string();
         self.move_cursor(&page);
-        (self.gaps_reported_to, self.transitions_applied, self.newest) =
+        (self.gaps_reported_to, self.transitions_applied, self.cursor.epoch) =
             (page.gaps_reported_to, page.transitions_applied, page.newest);
         let gap = Gap { channels: page.lost.into_iter().collect(), reason, requested: Some(requested) };
         let position = self.position();

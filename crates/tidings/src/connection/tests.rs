@@ -9,15 +9,15 @@ mod overtaking;
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     task::Wake,
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use tidings_log::{Environment, NewEntry};
-use tidings_protocol::{ChannelName, Priority, Subscription};
+pub(crate) use tidings_log::testing::{TestWorld, channel, new_entry};
+use tidings_log::{NewEntry, TransientEvent, testing};
+use tidings_protocol::{Priority, Subscription};
 
 use super::*;
 use crate::{
@@ -26,32 +26,6 @@ use crate::{
     limits::{ConnectionLimits, PermitHolder},
     metrics::tests::metrics,
 };
-
-/// A clock that tests move, and random numbers from a seed.
-pub(crate) struct Toy {
-    now: AtomicU64,
-    random: Mutex<StdRng>,
-}
-
-impl Toy {
-    pub(crate) fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { now: AtomicU64::new(1_000_000), random: Mutex::new(StdRng::seed_from_u64(seed)) })
-    }
-
-    pub(crate) fn pass(&self, milliseconds: u64) {
-        self.now.fetch_add(milliseconds, Ordering::Relaxed);
-    }
-}
-
-impl Environment for Toy {
-    fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    fn random(&self) -> u64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
-    }
-}
 
 /// Counts the wake-ups of a task that a test polls.
 #[derive(Default)]
@@ -77,37 +51,41 @@ impl Unregister for NoRegistry {
     fn unregister(&self, _handle: &Arc<ConnectionHandle>) {}
 }
 
-pub(crate) fn open_log(settings: &LogSettings, directory: Option<&Path>, environment: &Arc<Toy>) -> Arc<Log> {
+pub(crate) fn open_log(
+    settings: &LogSettings,
+    directory: Option<&Path>,
+    environment: &Arc<TestWorld>,
+) -> Arc<Log> {
     Arc::new(Log::open(settings, directory, environment.clone()).unwrap().0)
 }
 
 /// A log in memory that trims nothing in these tests.
 pub(crate) fn memory_log() -> Arc<Log> {
-    let settings =
-        LogSettings { durability: Durability::Memory, retention_events: 100_000, ..LogSettings::default() };
-    open_log(&settings, None, &Toy::new(7))
+    small_log(LogSettings::default().cache_bytes, 100_000)
 }
 
-pub(crate) fn name(text: &str) -> ChannelName {
-    ChannelName::parse(text).unwrap()
+/// A log in memory with these bounds.
+pub(crate) fn small_log(cache_bytes: u64, retention_events: u64) -> Arc<Log> {
+    let settings = LogSettings {
+        durability: Durability::Memory,
+        cache_bytes,
+        retention_events,
+        ..LogSettings::default()
+    };
+    open_log(&settings, None, &TestWorld::new(7))
 }
 
 pub(crate) fn subscriptions(texts: &[&str]) -> Arc<[Subscription]> {
-    texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
+    testing::subscriptions(texts).into()
 }
 
-/// An unnamed event of normal priority.
-pub(crate) fn new_entry(channel: &str, data: &str) -> NewEntry {
-    NewEntry {
-        channels: Box::new([name(channel)]),
-        event: None,
-        data: data.into(),
-        priority: Priority::Normal,
-        key: None,
-        published_at: 1_000_000,
-        expires_at: None,
-        idempotency: None,
-    }
+pub(crate) fn urgent(priority: Priority, channel: &str, data: &str) -> NewEntry {
+    NewEntry { priority, ..new_entry(channel, data) }
+}
+
+/// A transient event that is sent after the entry at offset `after`.
+pub(crate) fn transient(after: u64) -> TransientEvent {
+    TransientEvent { after, frame: "data: u\n\n".into() }
 }
 
 /// The handle of a connection to these channels.
@@ -129,6 +107,13 @@ pub(crate) fn connect(
     Connection::open(log.clone(), Arc::new(NoRegistry), metrics(), connection_permit(), handle, options)
 }
 
+/// A connection to these channels that has been at the head.
+pub(crate) fn connect_at_head(log: &Arc<Log>, channels: &[&str]) -> Connection {
+    let mut connection = connect(log, subscriptions(channels), &StreamOptions::default());
+    assert!(write(&mut connection, false).is_none());
+    connection
+}
+
 /// Loads a page, as a transport does.
 pub(crate) fn read(log: &Log, mut page: Page) -> Page {
     log.load(std::slice::from_mut(&mut page));
@@ -145,4 +130,9 @@ pub(crate) fn write(connection: &mut Connection, is_pressed: bool) -> Option<Vec
         }
         ConnectionStep::Idle => None,
     }
+}
+
+/// Returns the frames of all writes until the connection is idle.
+pub(crate) fn write_all(connection: &mut Connection) -> Vec<Bytes> {
+    std::iter::from_fn(|| write(connection, false)).flatten().collect()
 }

@@ -7,15 +7,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tidings_log::{Idempotency, testing::fillable_log};
+use tidings_log::{
+    Idempotency,
+    testing::{TestWorld, fillable_log, new_entry},
+};
 use tidings_protocol::ChannelName;
 
 use super::*;
-use crate::{
-    config::LogSettings,
-    connection::tests::{Toy, new_entry},
-    metrics::tests::metrics,
-};
+use crate::{config::LogSettings, metrics::tests::metrics};
 
 /// Records its calls, each with the head of the log.
 struct SinkCalls {
@@ -72,7 +71,7 @@ struct Bench {
 impl Bench {
     fn new(keys_max: u64) -> Self {
         let settings = LogSettings { idempotency_keys: keys_max, ..LogSettings::default() };
-        let (log, is_full) = fillable_log(&settings, Toy::new(1));
+        let (log, is_full) = fillable_log(&settings, TestWorld::new(1));
         let log = Arc::new(log);
         let calls = Arc::new(SinkCalls { log: log.clone(), list: Mutex::default() });
         let (broker, writer) = embedded(log.clone(), calls.clone(), metrics());

@@ -1,13 +1,14 @@
 //! A driver that a test polls as a transport does, at times of its choice.
 
 use std::time::Duration;
-use tidings_log::{NewEntry, TransientEvent};
+
+use tidings_protocol::Priority;
 
 use super::*;
 use crate::{
     connection::{
         PositionStyle, Start, StreamOptions,
-        tests::{Toy, connect, memory_log, new_entry, open_log, read, subscriptions},
+        tests::{connect, memory_log, new_entry, read, small_log, subscriptions, transient, urgent},
     },
     metrics::LogGauges,
 };
@@ -69,8 +70,7 @@ impl DriverFixture {
     }
 
     fn push_transient(&self) -> bool {
-        let after = self.driver.log().head().offset;
-        self.driver.handle().push_transient(&TransientEvent { after, frame: "data: t\n\n".into() })
+        self.driver.handle().push_transient(&transient(self.driver.log().head().offset))
     }
 
     fn metrics_text(&self) -> String {
@@ -82,22 +82,14 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A stream from the beginning of a log whose cache has the newest entry only.
-fn replay() -> (Arc<Log>, DriverFixture) {
-    let settings = crate::config::LogSettings {
-        durability: crate::config::Durability::Memory,
-        cache_bytes: 0,
-        ..Default::default()
-    };
-    let log = open_log(&settings, None, &Toy::new(1));
+/// A stream from the beginning of a log whose cache has the newest entry only, and the page that it loads.
+fn replay() -> (DriverFixture, Page) {
+    let log = small_log(0, 100_000);
     log.append(vec![new_entry("a", "stored"), new_entry("a", "cached")]).unwrap();
     let options = StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() };
-    let stream = DriverFixture::open_with(&log, &options, None);
-    (log, stream)
-}
-
-fn critical(data: &str) -> NewEntry {
-    NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", data) }
+    let mut stream = DriverFixture::open_with(&log, &options, None);
+    let DriverStep::Load(page) = stream.poll(seconds(0)) else { panic!("the entry is not in the cache") };
+    (stream, read(&log, page))
 }
 
 #[test]
@@ -121,7 +113,7 @@ fn the_position_is_renewed_though_only_events_without_an_id_flow() {
     assert_eq!(stream.drain(seconds(0)), Vec::<String>::new());
     for second in 1..15 {
         assert!(stream.push_transient());
-        assert_eq!(stream.drain(seconds(second)), ["data: t\n\n"]);
+        assert_eq!(stream.drain(seconds(second)), ["data: u\n\n"]);
     }
     let sent = stream.drain(seconds(15));
     assert_eq!(sent, [format!("id: {}\n\n", log.head())], "the stream was not silent");
@@ -135,7 +127,7 @@ fn positions_that_are_not_wanted_are_never_written() {
     // The last frame counts, with an id or without one.
     assert_eq!(stream.drain(seconds(22)), Vec::<String>::new());
     assert!(stream.push_transient());
-    assert_eq!(stream.drain(seconds(23)), ["data: t\n\n"]);
+    assert_eq!(stream.drain(seconds(23)), ["data: u\n\n"]);
     assert_eq!(stream.drain(seconds(37)), Vec::<String>::new());
     assert_eq!(stream.drain(seconds(38)), [": keep-alive\n"]);
 }
@@ -182,7 +174,7 @@ fn nothing_is_sent_while_the_transport_cannot_write_and_urgent_events_come_first
     assert!(stream.driver.is_pressed());
     assert!(!stream.push_transient(), "the stream is behind");
     assert!(stream.metrics_text().contains("tidings_transient_events_dropped_total 1"));
-    log.append(vec![critical("now")]).unwrap();
+    log.append(vec![urgent(Priority::Critical, "a", "now")]).unwrap();
     let sent = stream.drain(seconds(0));
     assert!(sent[0].starts_with("data: now\n"), "{}", sent[0]);
     assert_eq!(sent.concat().matches("data: ").count(), 101);
@@ -204,19 +196,14 @@ fn an_idle_stream_accepts_new_entries_in_order_and_reads_those_without_room() {
     assert!(!stream.accept_live(&entries[2], seconds(0), true), "the entry before it is missing");
     assert!(!stream.driver.is_idle());
     let sent = stream.drain(seconds(0)).concat();
-    assert!(
-        !sent.contains("data: 1\n") && sent.contains("data: 2\n") && sent.contains("data: 3\n"),
-        "{sent}"
-    );
+    for (data, is_sent) in [("1", false), ("2", true), ("3", true)] {
+        assert_eq!(sent.contains(&format!("data: {data}\n")), is_sent, "{sent}");
+    }
 }
 
 #[test]
 fn a_page_that_loads_while_the_transport_refuses_bytes_is_read_again() {
-    let (log, mut stream) = replay();
-    let DriverStep::Load(page) = stream.poll(seconds(0)) else {
-        panic!("the cache has the newest entry only")
-    };
-    let page = read(&log, page);
+    let (mut stream, page) = replay();
     assert!(matches!(stream.poll(seconds(0)), DriverStep::WaitUntil(_)), "a page is loading");
     stream.driver.note_pressure();
     assert!(stream.driver.on_page_loaded(page, stream.start).is_none());
@@ -225,11 +212,8 @@ fn a_page_that_loads_while_the_transport_refuses_bytes_is_read_again() {
 
 #[test]
 fn a_stream_that_ends_while_a_page_loads_does_not_send_the_page() {
-    let (log, mut stream) = replay();
-    let DriverStep::Load(page) = stream.poll(seconds(0)) else {
-        panic!("the cache has the newest entry only")
-    };
+    let (mut stream, page) = replay();
     stream.driver.handle().end(Termination::of_rights(EndReason::Revoked));
-    assert!(stream.driver.on_page_loaded(read(&log, page), stream.start).is_none());
+    assert!(stream.driver.on_page_loaded(page, stream.start).is_none());
     assert!(matches!(stream.poll(seconds(0)), DriverStep::Finish(_)));
 }

@@ -1,22 +1,16 @@
 //! No wake-up for a connection is lost, and no transient event.
 
-use std::task::Wake;
-
 use loom::sync::atomic::AtomicU64;
 use tidings_log::lock;
 use tidings_sync::model::{self, Sleeper};
 
 use super::*;
-use crate::connection::tests::handle as new_handle;
+use crate::connection::tests::{WakeCounter, handle as new_handle, transient};
 
 fn handle(is_pushed: bool) -> Arc<ConnectionHandle> {
     let handle = new_handle(1, &["a"], is_pushed);
     handle.set_behind(false);
     handle
-}
-
-fn transient(after: u64) -> TransientEvent {
-    TransientEvent { after, frame: "data: u\n\n".into() }
 }
 
 fn ending(reason: EndReason) -> Termination {
@@ -112,25 +106,10 @@ fn a_transient_event_is_delivered_or_counted_as_missed() {
 #[test]
 fn the_waker_of_another_task_takes_the_place_of_the_one_before() {
     let handle = handle(false);
-    let [before, after] = [(); 2].map(|()| Arc::new(Count::default()));
+    let [before, after] = [(); 2].map(|()| Arc::new(WakeCounter::default()));
     handle.register_waker(&Waker::from(before.clone()));
     handle.register_waker(&Waker::from(after.clone()));
     handle.wake();
-    assert_eq!([before.woken(), after.woken()], [0, 1]);
+    assert_eq!([before.take(), after.take()], [0, 1]);
     assert_eq!(Arc::strong_count(&before), 1, "the waker before is gone");
-}
-
-#[derive(Default)]
-struct Count(std::sync::atomic::AtomicUsize);
-
-impl Count {
-    fn woken(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }

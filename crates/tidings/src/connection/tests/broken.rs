@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
-};
-use tidings_log::{EpochRow, LostChannels, ReplicatedEntry};
+use proptest::prelude::*;
+use tidings_log::{EpochRow, LostChannels, ReplicatedEntry, testing::seeded};
 use tidings_protocol::sse::{Parser, StreamItem};
 
-use super::{super::*, Toy, connect, new_entry, read, subscriptions, write};
+use super::{super::*, TestWorld, connect, new_entry, read, subscriptions, write_all};
 use crate::config::LogSettings;
 
 const FIRST: u64 = 0x11;
 const SECOND: u64 = 0x22;
+const CACHE_BYTES: u64 = 64 << 20;
 
 fn row(epoch: u64, begins_after: u64, lost: LostChannels) -> EpochRow {
     EpochRow { epoch, begins_after, lost }
@@ -24,15 +22,22 @@ fn of(names: &[&str]) -> LostChannels {
 }
 
 /// A replica that has received nothing from its broker.
-fn blind() -> Arc<Log> {
-    Arc::new(Log::replica(&LogSettings::default(), None, Toy::new(7)).unwrap())
+fn blind(cache_bytes: u64) -> Arc<Log> {
+    let settings = LogSettings { cache_bytes, ..LogSettings::default() };
+    Arc::new(Log::replica(&settings, None, TestWorld::new(7)).unwrap())
 }
 
-fn replica() -> Arc<Log> {
-    let log = blind();
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
+/// A replica whose broker has begun its first epoch.
+fn replica(epoch: u64, cache_bytes: u64) -> Arc<Log> {
+    let log = blind(cache_bytes);
+    log.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
     log.complete_barrier(log.begin_barrier());
     log
+}
+
+/// The broker begins the second epoch after an offset.
+fn begin_second(log: &Log, begins_after: u64, lost: &[&str]) {
+    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, begins_after, of(lost))]);
 }
 
 fn tag(offset: u64, epoch: u64) -> Tag {
@@ -56,19 +61,21 @@ fn id(epoch: u64, offset: u64) -> String {
 
 /// All frames that a connection can send now, as text.
 fn sent(connection: &mut Connection) -> String {
-    let mut frames = Vec::new();
-    while let Some(more) = write(connection, false) {
-        frames.extend(more);
-    }
+    let frames = write_all(connection);
     connection.handle().set_behind(false);
     String::from_utf8(frames.concat()).unwrap()
 }
 
-fn opened(log: &Arc<Log>, channels: &[&str], start: Start) -> (Connection, String) {
+fn open(log: &Arc<Log>, subscriptions: Arc<[Subscription]>, start: Start) -> (Connection, Bytes) {
     let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
-    let mut connection = connect(log, subscriptions(channels), &options);
-    let opening = connection.open_frames(Duration::from_secs(1), None).to_vec();
-    (connection, String::from_utf8(opening).unwrap())
+    let mut connection = connect(log, subscriptions, &options);
+    let opening = connection.open_frames(Duration::from_secs(1), None);
+    (connection, opening)
+}
+
+fn opened(log: &Arc<Log>, channels: &[&str], start: Start) -> (Connection, String) {
+    let (connection, opening) = open(log, subscriptions(channels), start);
+    (connection, String::from_utf8(opening.to_vec()).unwrap())
 }
 
 fn gap(channels: &str, reason: &str, requested: &str, resumed: &str) -> String {
@@ -79,7 +86,7 @@ fn gap(channels: &str, reason: &str, requested: &str, resumed: &str) -> String {
 
 #[test]
 fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
-    let log = blind();
+    let log = blind(CACHE_BYTES);
     let (mut connection, opening) = opened(&log, &["a"], Start::Now);
     assert_eq!(opening, "retry: 1000\n: tidings\n");
     assert_eq!(sent(&mut connection), "");
@@ -98,7 +105,7 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
 
 #[test]
 fn a_stream_that_waits_is_fed_nothing() {
-    let log = blind();
+    let log = blind(CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     let barrier = log.begin_barrier();
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
@@ -111,7 +118,7 @@ fn a_stream_that_waits_is_fed_nothing() {
 
 #[test]
 fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     let (request, requested) = std::sync::mpsc::sync_channel(1);
     log.on_barrier_request(Box::new(move || request.try_send(()).unwrap()));
@@ -128,7 +135,7 @@ fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
 
 #[test]
 fn an_id_that_the_broker_does_not_know_either_is_ahead() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     place(&log, FIRST, &[(1, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
     log.complete_barrier(log.begin_barrier());
@@ -143,11 +150,11 @@ fn an_id_that_the_broker_does_not_know_either_is_ahead() {
 
 #[test]
 fn an_open_stream_moves_to_a_new_epoch_without_a_gap_where_nothing_was_lost() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     place(&log, FIRST, &[(1, "a")]);
     sent(&mut connection);
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["b"]))]);
+    begin_second(&log, 1, &["b"]);
     assert_eq!(connection.position().to_string(), id(FIRST, 1), "it has not looked yet");
     assert_eq!(sent(&mut connection), "");
     let position = EventId::new(Epoch(SECOND), 1, tag(1, FIRST));
@@ -158,11 +165,11 @@ fn an_open_stream_moves_to_a_new_epoch_without_a_gap_where_nothing_was_lost() {
 
 #[test]
 fn an_open_stream_is_told_what_an_epoch_began_without_before_it_goes_on() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a.*", "b"], Start::Now);
     place(&log, FIRST, &[(1, "b"), (2, "b")]);
     sent(&mut connection);
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 2, of(&["a.x", "c"]))]);
+    begin_second(&log, 2, &["a.x", "c"]);
     place(&log, SECOND, &[(3, "b")]);
     let resumed = EventId::new(Epoch(SECOND), 2, tag(2, FIRST)).to_string();
     let gaps_reported_to = gap("\"a.x\"", "epoch", &id(FIRST, 2), &resumed);
@@ -172,14 +179,14 @@ fn an_open_stream_is_told_what_an_epoch_began_without_before_it_goes_on() {
 
 #[test]
 fn a_cursor_above_an_end_that_was_cut_off_goes_down_and_is_told_once() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     let (mut quiet, _) = opened(&log, &["quiet"], Start::Now);
     place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
     assert!(sent(&mut connection).ends_with(&format!("id: {}\n\n", id(FIRST, 3))));
     assert_eq!(sent(&mut quiet), "");
     assert_eq!(log.truncate_after(1).len(), 2);
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
+    begin_second(&log, 1, &["a"]);
     place(&log, SECOND, &[(2, "a"), (3, "quiet"), (4, "a")]);
     let resumed = EventId::new(Epoch(SECOND), 1, tag(1, FIRST)).to_string();
     let gaps_reported_to = gap("\"a\"", "epoch", &id(FIRST, 3), &resumed);
@@ -191,13 +198,13 @@ fn a_cursor_above_an_end_that_was_cut_off_goes_down_and_is_told_once() {
 
 #[test]
 fn an_end_that_no_epoch_accounts_for_is_told_before_anything_takes_its_place() {
-    let log = replica();
+    let log = replica(FIRST, CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     sent(&mut connection);
     log.truncate_after(1);
     assert_eq!(sent(&mut connection), "");
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["b"]))]);
+    begin_second(&log, 1, &["b"]);
     assert_eq!(sent(&mut connection), "");
     place(&log, SECOND, &[(2, "b")]);
     let text = sent(&mut connection);
@@ -209,16 +216,12 @@ fn an_end_that_no_epoch_accounts_for_is_told_before_anything_takes_its_place() {
 
 #[test]
 fn a_page_that_was_made_before_the_end_was_cut_off_is_not_taken_for_what_came_after() {
-    let log = Arc::new(
-        Log::replica(&LogSettings { cache_bytes: 0, ..LogSettings::default() }, None, Toy::new(7)).unwrap(),
-    );
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
-    log.complete_barrier(log.begin_barrier());
+    let log = replica(FIRST, 0);
     place(&log, FIRST, &[(1, "a"), (2, "a"), (3, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::WholeHistory);
     let ConnectionStep::Read(page) = connection.next_step(false) else { panic!("it is read from the store") };
     log.truncate_after(1);
-    log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 1, of(&["a"]))]);
+    begin_second(&log, 1, &["a"]);
     place(&log, SECOND, &[(2, "b"), (3, "a")]);
     let page = read(&log, page);
     assert!(connection.deliver(page, false).is_empty());
@@ -270,7 +273,7 @@ struct BrokerModel {
 
 struct TransitionClient {
     parser: Parser,
-    asked: Arc<[Subscription]>,
+    subscriptions: Arc<[Subscription]>,
     connection: Option<Connection>,
     /// The client is at the head, and accepts new entries.
     is_idle: bool,
@@ -289,14 +292,11 @@ struct TransitionTest {
 
 impl TransitionTest {
     fn new(cache_bytes: u64) -> Self {
-        let settings = LogSettings { cache_bytes, ..LogSettings::default() };
-        let log = Arc::new(Log::replica(&settings, None, Toy::new(7)).unwrap());
+        let log = replica(1, cache_bytes);
         let broker = BrokerModel { rows: vec![row(1, 0, LostChannels::None)], ..BrokerModel::default() };
-        log.install_epochs(broker.rows.clone());
-        log.complete_barrier(log.begin_barrier());
-        let client = |asked: &&[&str]| TransitionClient {
+        let client = |audience: &&[&str]| TransitionClient {
             parser: Parser::new(),
-            asked: subscriptions(asked),
+            subscriptions: subscriptions(audience),
             connection: None,
             is_idle: false,
             had: BTreeSet::new(),
@@ -312,12 +312,7 @@ impl TransitionTest {
         let it = &mut self.clients[client];
         let id = it.parser.last_event_id().to_owned();
         let start = if id.is_empty() { Start::WholeHistory } else { Start::After(id) };
-        let (connection, opening) = {
-            let options = StreamOptions { start, positions: PositionStyle::Id, open_event: false };
-            let mut connection = connect(&self.log, it.asked.clone(), &options);
-            let opening = connection.open_frames(Duration::from_secs(1), None);
-            (connection, opening)
-        };
+        let (connection, opening) = open(&self.log, it.subscriptions.clone(), start);
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
         (it.connection, it.is_idle) = (Some(connection), false);
         // A barrier completes without a change of the broker.
@@ -421,7 +416,7 @@ impl TransitionTest {
             for client in 0..self.clients.len() {
                 let it = &mut self.clients[client];
                 let channel = &entry.channels[0];
-                if !it.asked.iter().any(|asked| asked.matches(channel.as_str())) {
+                if !it.subscriptions.iter().any(|held| held.matches(channel.as_str())) {
                     continue;
                 }
                 let connection = it.connection.as_mut().unwrap();
@@ -447,7 +442,7 @@ impl TransitionTest {
     fn end(mut self) {
         (0..self.clients.len()).for_each(|client| while self.poll(client, None) {});
         for it in &self.clients {
-            let mine = |channel: &str| it.asked.iter().any(|asked| asked.matches(channel));
+            let mine = |channel: &str| it.subscriptions.iter().any(|held| held.matches(channel));
             for (number, channel) in self.broker.log.iter().filter(|(_, channel)| mine(channel)) {
                 assert!(it.had.contains(number), "{number} of {channel} was lost silently");
             }
@@ -461,18 +456,16 @@ impl TransitionTest {
     }
 }
 
-#[test]
-fn whatever_the_broker_loses_everything_arrives_once_or_is_told() {
-    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]));
-    let story = (prop::collection::vec(act(), 1..60), prop_oneof![Just(64_u64 << 20), Just(0)]);
-    let outcome = runner.run(&story, |(acts, cache_bytes)| {
+proptest! {
+    #![proptest_config(seeded(300))]
+
+    #[test]
+    fn whatever_the_broker_loses_everything_arrives_once_or_is_told(
+        acts in prop::collection::vec(act(), 1..60),
+        cache_bytes in prop_oneof![Just(CACHE_BYTES), Just(0)],
+    ) {
         let mut stage = TransitionTest::new(cache_bytes);
         acts.iter().for_each(|act| stage.act(act));
         stage.end();
-        Ok(())
-    });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
     }
 }

@@ -1,6 +1,6 @@
 //! The exact bytes of the frames that the hub writes itself.
 
-use super::{super::*, connect, memory_log, new_entry, subscriptions, write};
+use super::{super::*, connect, connect_at_head, memory_log, new_entry, subscriptions, write};
 
 const RETRY: Duration = Duration::from_millis(1500);
 
@@ -121,8 +121,7 @@ fn the_last_frame_says_why_and_at_shutdown_when_to_come_back() {
 #[test]
 fn an_event_carries_the_id_that_resumes_after_it() {
     let log = memory_log();
-    let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    assert!(write(&mut connection, false).is_none());
+    let mut connection = connect_at_head(&log, &["a"]);
     let named = tidings_log::NewEntry {
         event: Some(tidings_protocol::EventName::parse("news").unwrap()),
         ..new_entry("a", "1\r\n2\r\n")

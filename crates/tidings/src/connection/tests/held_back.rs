@@ -1,30 +1,50 @@
 //! A client whose socket refused bytes, and takes bytes again.
-use tidings_log::NewEntry;
 
-use super::{super::*, connect, memory_log, new_entry, read, subscriptions, write};
+use super::{super::*, *};
 
 const PENDING: usize = 10_000;
 
 fn critical(channel: &str, data: &str) -> NewEntry {
-    NewEntry { priority: Priority::Critical, ..new_entry(channel, data) }
+    urgent(Priority::Critical, channel, data)
 }
 
 /// Returns a connection at the head, and appends events that it has not read.
 fn held_back(log: &Arc<Log>, data: &str) -> Connection {
-    let mut connection = connect(log, subscriptions(&["a", "b.*"]), &StreamOptions::default());
-    assert!(write(&mut connection, false).is_none());
-    log.append((0..PENDING).map(|_| new_entry("a", data)).collect()).unwrap();
+    let connection = connect_at_head(log, &["a", "b.*"]);
+    log.append(vec![new_entry("a", data); PENDING]).unwrap();
     connection
 }
 
 #[test]
-fn a_critical_event_arrives_within_the_first_write_after_reading_again() {
-    let log = memory_log();
-    let mut connection = held_back(&log, "pending");
-    log.append(vec![critical("b.c", "now")]).unwrap();
-    let frames = write(&mut connection, true).unwrap();
-    assert!(frames[0].starts_with(b"data: now\nid: "), "{:?}", frames[0]);
-    assert!(frames.len() > 100);
+fn an_urgent_event_arrives_within_the_first_write_after_reading_again() {
+    let state = |number: usize| NewEntry { key: Some("state".into()), ..critical("a", &number.to_string()) };
+    let over = NewEntry { expires_at: Some(1), ..critical("a", "over") };
+    let soon = urgent(Priority::High, "a", "soon");
+    for (case, entries, first, soon_count) in [
+        ("a critical event", vec![critical("b.c", "now")], "data: now\nid: ", 0),
+        // An id holds no more skips.
+        (
+            "critical before high",
+            [vec![soon; 10], vec![critical("b.c", "now")]].concat(),
+            "data: now\n",
+            EventId::SKIPS_MAX - 1,
+        ),
+        ("superseded events leave room for the newest", (0..20).map(state).collect(), "data: 19\n", 0),
+        (
+            "expired events leave room for others",
+            [vec![over; 20], vec![critical("a", "now")]].concat(),
+            "data: now\n",
+            0,
+        ),
+    ] {
+        let log = memory_log();
+        let mut connection = held_back(&log, "pending");
+        log.append(entries).unwrap();
+        let frames = write(&mut connection, true).unwrap();
+        assert!(frames[0].starts_with(first.as_bytes()), "{case}: {:?}", frames[0]);
+        assert!(frames.len() > 100, "{case}: {} frames", frames.len());
+        assert_eq!(frames.iter().filter(|it| it.starts_with(b"data: soon\n")).count(), soon_count, "{case}");
+    }
 }
 
 #[test]
@@ -39,47 +59,11 @@ fn what_becomes_urgent_between_two_writes_is_in_the_second() {
 }
 
 #[test]
-fn critical_events_go_before_high_ones() {
-    let log = memory_log();
-    let mut connection = held_back(&log, "pending");
-    let high = NewEntry { priority: Priority::High, ..new_entry("a", "soon") };
-    log.append(vec![high; 10]).unwrap();
-    log.append(vec![critical("b.c", "now")]).unwrap();
-    let frames = write(&mut connection, true).unwrap();
-    assert!(frames[0].starts_with(b"data: now\n"));
-    let soon = frames.iter().filter(|frame| frame.starts_with(b"data: soon\n")).count();
-    assert_eq!(soon, EventId::SKIPS_MAX - 1, "an id holds no more");
-}
-
-#[test]
-fn critical_events_that_are_superseded_leave_room_for_the_newest() {
-    let log = memory_log();
-    let mut connection = held_back(&log, "pending");
-    let state = |number: usize| NewEntry { key: Some("state".into()), ..critical("a", &number.to_string()) };
-    log.append((0..20).map(state).collect()).unwrap();
-    let frames = write(&mut connection, true).unwrap();
-    assert!(frames[0].starts_with(b"data: 19\n"), "{:?}", frames[0]);
-}
-
-#[test]
-fn critical_events_that_have_expired_leave_room_for_others() {
-    let log = memory_log();
-    let mut connection = held_back(&log, "pending");
-    log.append(vec![NewEntry { expires_at: Some(1), ..critical("a", "over") }; 20]).unwrap();
-    log.append(vec![critical("a", "now")]).unwrap();
-    let frames = write(&mut connection, true).unwrap();
-    assert!(frames[0].starts_with(b"data: now\n"), "{:?}", frames[0]);
-}
-
-#[test]
 fn a_connection_that_is_not_behind_gets_everything_in_order() {
     let log = memory_log();
     let mut connection = held_back(&log, "pending");
     log.append(vec![critical("a", "now"), new_entry("a", "last")]).unwrap();
-    let mut frames = Vec::new();
-    while let Some(more) = write(&mut connection, false) {
-        frames.extend(more);
-    }
+    let frames = write_all(&mut connection);
     assert_eq!(frames.len(), PENDING + 2);
     assert!(frames[PENDING].starts_with(b"data: now\n"));
     assert!(frames[PENDING + 1].starts_with(b"data: last\n"));
@@ -88,10 +72,8 @@ fn a_connection_that_is_not_behind_gets_everything_in_order() {
 #[test]
 fn low_events_are_skipped_only_under_pressure_and_never_in_an_asked_for_replay() {
     let log = memory_log();
-    let low = NewEntry { priority: Priority::Low, ..new_entry("a", "low") };
-    let mut live = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    assert!(write(&mut live, false).is_none());
-    log.append(vec![low, new_entry("a", "normal")]).unwrap();
+    let mut live = connect_at_head(&log, &["a"]);
+    log.append(vec![urgent(Priority::Low, "a", "low"), new_entry("a", "normal")]).unwrap();
     let frames = write(&mut live, true).unwrap();
     assert_eq!(frames.len(), 1);
     assert!(frames[0].starts_with(b"data: normal\n"));
@@ -103,8 +85,7 @@ fn low_events_are_skipped_only_under_pressure_and_never_in_an_asked_for_replay()
 #[test]
 fn one_event_larger_than_a_write_goes_alone() {
     let log = memory_log();
-    let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    assert!(write(&mut connection, false).is_none());
+    let mut connection = connect_at_head(&log, &["a"]);
     let large = "x".repeat(WRITE_BYTES_MAX);
     log.append(vec![new_entry("a", "1"), new_entry("a", &large), new_entry("a", "2")]).unwrap();
     let sizes: Vec<usize> =
@@ -114,16 +95,9 @@ fn one_event_larger_than_a_write_goes_alone() {
 
 #[test]
 fn trims_while_a_transient_event_is_awaited_are_told_afterwards() {
-    let settings = crate::config::LogSettings {
-        durability: crate::config::Durability::Memory,
-        retention_events: 2,
-        ..Default::default()
-    };
-    let log = super::open_log(&settings, None, &super::Toy::new(1));
-    let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    assert!(write(&mut connection, false).is_none());
-    let transient = tidings_log::TransientEvent { after: 0, frame: "data: u\n\n".into() };
-    assert!(connection.handle().push_transient(&transient));
+    let log = small_log(64 << 20, 2);
+    let mut connection = connect_at_head(&log, &["a"]);
+    assert!(connection.handle().push_transient(&transient(0)));
     log.append((0..5).map(|_| new_entry("a", "x")).collect()).unwrap();
     assert_eq!(write(&mut connection, false).unwrap(), ["data: u\n\n"]);
     let frames = write(&mut connection, false).unwrap();
@@ -133,11 +107,10 @@ fn trims_while_a_transient_event_is_awaited_are_told_afterwards() {
 #[test]
 fn transient_events_are_bounded_by_the_write() {
     let log = memory_log();
-    let mut connection = connect(&log, subscriptions(&["a"]), &StreamOptions::default());
-    assert!(write(&mut connection, false).is_none());
+    let mut connection = connect_at_head(&log, &["a"]);
     let frame = Bytes::from(vec![b'x'; 40 << 10]);
     for _ in 0..3 {
-        let transient = tidings_log::TransientEvent { after: 0, frame: frame.clone() };
+        let transient = TransientEvent { after: 0, frame: frame.clone() };
         assert!(connection.handle().push_transient(&transient));
     }
     for _ in 0..3 {
@@ -148,13 +121,7 @@ fn transient_events_are_bounded_by_the_write() {
 
 #[test]
 fn a_page_from_the_disk_is_delivered_like_one_from_memory() {
-    let settings = crate::config::LogSettings {
-        durability: crate::config::Durability::Memory,
-        cache_bytes: 0,
-        retention_events: 20_000,
-        ..Default::default()
-    };
-    let log = super::open_log(&settings, None, &super::Toy::new(1));
+    let log = small_log(0, 20_000);
     let mut connection = held_back(&log, "pending");
     let ConnectionStep::Read(page) = connection.next_step(true) else { panic!("the ring holds one event") };
     let frames = connection.deliver(read(&log, page), true);

@@ -92,7 +92,7 @@ pub(super) struct ClientModel {
     /// Lost events that were reported to the client, by channel.
     gaps_reported_to: BTreeSet<(u64, &'static str)>,
     /// Head at the opening of the current connection.
-    asked: u64,
+    head_at_open: u64,
     /// The current connection was behind at some time.
     pub(super) was_behind: bool,
     pub(super) was_pressed: bool,
@@ -114,7 +114,7 @@ impl ClientModel {
             had: BTreeSet::new(),
             last_in_order: 0,
             gaps_reported_to: BTreeSet::new(),
-            asked: head,
+            head_at_open: head,
             // The client replays until it is at the head.
             was_behind: true,
             was_pressed: false,
@@ -130,7 +130,7 @@ impl ClientModel {
     pub(super) fn reconnect(&mut self, model: &LogModel) {
         let id = self.parser.last_event_id().to_owned();
         self.parser = Parser::new().with_last_event_id(&id);
-        (self.asked, self.was_behind, self.was_pressed) = (model.head(), true, false);
+        (self.head_at_open, self.was_behind, self.was_pressed) = (model.head(), true, false);
         self.transient.clear();
     }
 
@@ -187,7 +187,7 @@ impl ClientModel {
     }
 
     fn may_skip(&self, model: &LogModel, offset: u64) -> bool {
-        self.was_pressed && model.event(offset).priority == Priority::Low && offset > self.asked
+        self.was_pressed && model.event(offset).priority == Priority::Low && offset > self.head_at_open
     }
 
     fn moved(&mut self, model: &LogModel, text: &str) -> EventId {

@@ -5,8 +5,13 @@ use std::{
     task::{Wake, Waker},
 };
 
+use tidings_protocol::body::EndReason;
+
 use super::*;
-use crate::connection::tests::{WakeCounter, handle, memory_log, name, new_entry};
+use crate::connection::{
+    Termination,
+    tests::{WakeCounter, channel, handle, memory_log, new_entry, transient},
+};
 
 fn register(
     subscribers: &Arc<Subscribers>,
@@ -20,14 +25,9 @@ fn register(
     (handle, wakes)
 }
 
-fn entry(channels: &[&str]) -> Arc<Entry> {
-    let channels = channels.iter().map(|channel| name(channel)).collect();
-    let entry = tidings_log::NewEntry { channels, ..new_entry("x", "1") };
-    memory_log().append(vec![entry]).unwrap().remove(0)
-}
-
-fn transient(after: u64) -> TransientEvent {
-    TransientEvent { after, frame: "data: u\n\n".into() }
+/// An entry on channels that are separated by spaces.
+fn entry(channels: &str) -> Arc<Entry> {
+    memory_log().append(vec![new_entry(channels, "1")]).unwrap().remove(0)
 }
 
 #[test]
@@ -38,9 +38,9 @@ fn an_entry_wakes_each_subscriber_once() {
     let open = register(&subscribers, 3, &["*.b"]).1;
     let other = register(&subscribers, 4, &["a", "b.*", "a.b.c"]).1;
     let wake_counts = || [&both, &pattern, &open, &other].map(|wakes| wakes.take());
-    subscribers.on_appended(&[entry(&["a.b", "a.c"]), entry(&["a.b"])]);
+    subscribers.on_appended(&[entry("a.b a.c"), entry("a.b")]);
     assert_eq!(wake_counts(), [1, 1, 1, 0]);
-    subscribers.on_appended(&[entry(&["a.b"])]);
+    subscribers.on_appended(&[entry("a.b")]);
     assert_eq!(wake_counts(), [0; 4], "no connection was polled since");
 }
 
@@ -49,11 +49,11 @@ fn a_connection_that_was_polled_is_woken_again() {
     let subscribers = Arc::new(Subscribers::default());
     let (handle, wakes) = register(&subscribers, 1, &["a"]);
     for _ in 0..3 {
-        subscribers.on_appended(&[entry(&["a"])]);
+        subscribers.on_appended(&[entry("a")]);
         assert_eq!(wakes.take(), 1);
         handle.register_waker(&Waker::from(wakes.clone()));
     }
-    subscribers.wake(&[name("a")]);
+    subscribers.wake(&[channel("a")]);
     assert_eq!(wakes.take(), 1);
 }
 
@@ -63,12 +63,16 @@ fn a_transient_event_goes_once_to_each_connection_that_is_not_behind() {
     let (live, wakes) = register(&subscribers, 1, &["a", "b", "**"]);
     let (behind, _) = register(&subscribers, 2, &["a"]);
     live.set_behind(false);
-    assert_eq!(subscribers.deliver_transient(&[name("a"), name("b")], &transient(5)), 1, "one was behind");
+    assert_eq!(
+        subscribers.deliver_transient(&[channel("a"), channel("b")], &transient(5)),
+        1,
+        "one was behind"
+    );
     assert_eq!(wakes.take(), 1);
     assert_eq!(live.take_transient(4, 1000, true).len(), 0);
     assert_eq!(live.take_transient(5, 1000, true), ["data: u\n\n"]);
     assert_eq!(behind.next_transient(), None);
-    assert_eq!(subscribers.deliver_transient(&[name("c")], &transient(5)), 0);
+    assert_eq!(subscribers.deliver_transient(&[channel("c")], &transient(5)), 0);
     assert_eq!(live.next_transient(), Some(5));
 }
 
@@ -77,34 +81,31 @@ fn transient_events_for_one_connection_are_bounded_and_dropped_when_it_falls_beh
     let subscribers = Arc::new(Subscribers::default());
     let (handle, _) = register(&subscribers, 1, &["a"]);
     handle.set_behind(false);
-    let missed: usize = (0..70).map(|_| subscribers.deliver_transient(&[name("a")], &transient(0))).sum();
+    let missed: usize = (0..70).map(|_| subscribers.deliver_transient(&[channel("a")], &transient(0))).sum();
     assert_eq!(missed, 6);
     assert_eq!(handle.set_behind(true), 64);
     assert_eq!(handle.next_transient(), None);
 }
 
 #[test]
-fn seats_are_listed_once_and_counted_by_what_was_asked() {
+fn connections_are_listed_once_and_counted_by_subscription() {
     let subscribers = Arc::new(Subscribers::default());
     let (first, _) = register(&subscribers, 1, &["a", "a.*", "**"]);
     let (second, _) = register(&subscribers, 2, &["a", "b"]);
-    let counts =
-        |subscribers: &Subscribers| subscribers.subscriptions(&|_| true).into_iter().collect::<Vec<_>>();
-    let expected = [("**", 1), ("a", 2), ("a.*", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
-    assert_eq!(counts(&subscribers), expected);
+    let counts = || subscribers.subscriptions(&|_| true);
+    let expected =
+        |counts: &[(&str, usize)]| counts.iter().map(|(name, count)| (name.to_string(), *count)).collect();
+    assert_eq!(counts(), expected(&[("**", 1), ("a", 2), ("a.*", 1), ("b", 1)]));
     assert_eq!((subscribers.count(), subscribers.all().len()), (2, 2));
     subscribers.unregister(&first);
-    let expected = [("a", 1), ("b", 1)].map(|(name, count)| (name.to_owned(), count));
-    assert_eq!(counts(&subscribers), expected);
+    assert_eq!(counts(), expected(&[("a", 1), ("b", 1)]));
     subscribers.unregister(&second);
-    assert_eq!((counts(&subscribers), subscribers.count(), subscribers.all().len()), (Vec::new(), 0, 0));
+    assert_eq!((counts(), subscribers.count(), subscribers.all().len()), (BTreeMap::new(), 0, 0));
     assert!(subscribers.registry().all().next().is_none());
 }
 
 #[test]
 fn the_first_reason_to_end_stays() {
-    use crate::connection::Termination;
-    use tidings_protocol::body::EndReason;
     let subscribers = Arc::new(Subscribers::default());
     let (handle, wakes) = register(&subscribers, 1, &["a"]);
     let ending = |reason| Termination { reason, reconnect: true, retry: None };

@@ -3,8 +3,9 @@
 use std::task::Waker;
 
 use http_body_util::BodyExt;
-use tidings_log::{Log, NewEntry, TransientEvent};
+use tidings_log::{Log, NewEntry};
 use tidings_protocol::{
+    Priority,
     body::EndReason,
     sse::{Parser, StreamItem},
 };
@@ -14,7 +15,10 @@ use crate::{
     broker::DeliverySink,
     connection::{
         PositionStyle, Start, StreamOptions, StreamTimers, Termination,
-        tests::{Toy, WakeCounter, connection_permit, handle, memory_log, name, new_entry, open_log},
+        tests::{
+            WakeCounter, channel, connection_permit, handle, memory_log, new_entry, small_log, transient,
+            urgent,
+        },
     },
     hub::Subscribers,
     metrics::{Metrics, tests::metrics},
@@ -66,10 +70,42 @@ impl Fixture {
         self.subscribers.on_appended(&entries);
     }
 
-    fn deliver_transient(&self, channel: &str) -> usize {
+    fn deliver_transient(&self, name: &str) -> usize {
         let after = self.log.head().offset;
-        self.subscribers
-            .deliver_transient(&[name(channel)], &TransientEvent { after, frame: "data: u\n\n".into() })
+        self.subscribers.deliver_transient(&[channel(name)], &transient(after))
+    }
+}
+
+/// A stream without positions on channel `a`, its socket, and the wake-ups of its task.
+struct SocketStream {
+    stream: EventBody,
+    pressure: Arc<Backpressure>,
+    wakes: Arc<WakeCounter>,
+}
+
+impl SocketStream {
+    /// Opens the stream and takes its first chunk.
+    fn open(fixture: &Fixture) -> Self {
+        let pressure = Arc::new(Backpressure::default());
+        let stream = fixture.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
+        let mut opened = Self { stream, pressure, wakes: Arc::default() };
+        opened.drain();
+        opened
+    }
+
+    fn drain(&mut self) -> Vec<Bytes> {
+        drain(&mut self.stream, &self.wakes)
+    }
+
+    fn is_ready(&mut self) -> bool {
+        let waker = Waker::from(self.wakes.clone());
+        self.stream.poll_chunk(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    /// The socket refuses bytes, and takes them again.
+    fn press(&self) {
+        self.pressure.pause();
+        self.pressure.resume();
     }
 }
 
@@ -189,23 +225,19 @@ async fn frames_are_joined_in_order_and_none_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_refuses_bytes_is_given_none_until_it_resumes() {
     let fixture = Fixture::new(memory_log());
-    let pressure = Arc::new(Backpressure::default());
-    let mut stream = fixture.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
-    let wakes = Arc::new(WakeCounter::default());
-    drain(&mut stream, &wakes);
+    let mut socket = SocketStream::open(&fixture);
     assert_eq!(fixture.deliver_transient("a"), 0);
-    assert!(pressure.pause());
+    assert!(socket.pressure.pause());
     fixture.publish(vec![new_entry("a", "pending"); 1000]);
-    assert_eq!(drain(&mut stream, &wakes), Vec::<Bytes>::new());
+    assert_eq!(socket.drain(), Vec::<Bytes>::new());
     assert_eq!(fixture.deliver_transient("a"), 1, "the stream is behind");
-    let critical = NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", "now") };
-    fixture.publish(vec![critical]);
-    assert_eq!(wakes.take(), 0, "the stream waits for the socket alone");
-    pressure.resume();
-    assert_eq!(wakes.take(), 1);
-    let first = next(&mut stream).await.unwrap();
+    fixture.publish(vec![urgent(Priority::Critical, "a", "now")]);
+    assert_eq!(socket.wakes.take(), 0, "the stream waits for the socket alone");
+    socket.pressure.resume();
+    assert_eq!(socket.wakes.take(), 1);
+    let first = next(&mut socket.stream).await.unwrap();
     assert!(first.starts_with("data: now\n"), "{}", &first[..60]);
-    let rest = drain(&mut stream, &wakes);
+    let rest = socket.drain();
     assert_eq!(data(&rest).len() + first.matches("data: ").count(), 1001);
     assert_eq!(fixture.deliver_transient("a"), 0, "the stream is not behind any more");
 }
@@ -213,38 +245,27 @@ async fn a_socket_that_refuses_bytes_is_given_none_until_it_resumes() {
 #[tokio::test(start_paused = true)]
 async fn under_pressure_the_socket_is_tried_after_every_chunk() {
     let fixture = Fixture::new(memory_log());
-    let pressure = Arc::new(Backpressure::default());
-    let mut stream = fixture.open_with(&["a"], &StreamOptions::default(), Some(pressure.clone()));
-    let wakes = Arc::new(WakeCounter::default());
-    drain(&mut stream, &wakes);
+    let mut socket = SocketStream::open(&fixture);
     fixture.publish(vec![new_entry("a", &"x".repeat(1000)); 500]);
-    pressure.pause();
-    pressure.resume();
-    let waker = Waker::from(wakes.clone());
-    let mut context = Context::from_waker(&waker);
-    assert!(stream.poll_chunk(&mut context).is_ready());
-    wakes.take();
-    assert!(stream.poll_chunk(&mut context).is_pending());
-    assert_eq!(wakes.take(), 1);
-    assert!(stream.poll_chunk(&mut context).is_ready());
+    socket.press();
+    assert!(socket.is_ready());
+    socket.wakes.take();
+    assert!(!socket.is_ready());
+    assert_eq!(socket.wakes.take(), 1);
+    assert!(socket.is_ready());
 }
 
 #[tokio::test(start_paused = true)]
 async fn streams_of_one_socket_do_not_forget_its_refusals_for_each_other() {
     let fixture = Fixture::new(memory_log());
-    let pressure = Arc::new(Backpressure::default());
-    let options = StreamOptions::default();
-    let mut busy = fixture.open_with(&["a"], &options, Some(pressure.clone()));
-    let mut quiet = fixture.open_with(&["b"], &options, Some(pressure.clone()));
-    let wakes = Arc::new(WakeCounter::default());
-    drain(&mut busy, &wakes);
-    drain(&mut quiet, &wakes);
+    let mut busy = SocketStream::open(&fixture);
+    let mut quiet = fixture.open_with(&["b"], &StreamOptions::default(), Some(busy.pressure.clone()));
+    drain(&mut quiet, &busy.wakes);
     fixture.publish(vec![new_entry("a", "pending"); 1000]);
-    pressure.pause();
-    pressure.resume();
-    drain(&mut quiet, &wakes);
-    fixture.publish(vec![NewEntry { priority: tidings_protocol::Priority::High, ..new_entry("a", "soon") }]);
-    assert!(next(&mut busy).await.unwrap().starts_with("data: soon\n"));
+    busy.press();
+    drain(&mut quiet, &busy.wakes);
+    fixture.publish(vec![urgent(Priority::High, "a", "soon")]);
+    assert!(next(&mut busy.stream).await.unwrap().starts_with("data: soon\n"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,8 +275,7 @@ async fn a_stream_that_was_not_polled_for_long_is_behind() {
     let wakes = Arc::new(WakeCounter::default());
     drain(&mut stream, &wakes);
     fixture.publish(vec![new_entry("a", "pending"); 1000]);
-    fixture
-        .publish(vec![NewEntry { priority: tidings_protocol::Priority::Critical, ..new_entry("a", "now") }]);
+    fixture.publish(vec![urgent(Priority::Critical, "a", "now")]);
     tokio::time::advance(STALLED_AFTER).await;
     assert!(next(&mut stream).await.unwrap().starts_with("data: now\n"));
 }
@@ -285,12 +305,7 @@ async fn waiting_costs_no_polls() {
 
 #[tokio::test]
 async fn entries_outside_the_cache_are_read_on_another_thread_and_arrive() {
-    let settings = crate::config::LogSettings {
-        durability: crate::config::Durability::Memory,
-        cache_bytes: 0,
-        ..Default::default()
-    };
-    let fixture = Fixture::new(open_log(&settings, None, &Toy::new(1)));
+    let fixture = Fixture::new(small_log(0, 100_000));
     fixture.publish((0..1000).map(|number| new_entry("a", &number.to_string())).collect());
     let options = StreamOptions { start: Start::WholeHistory, ..StreamOptions::default() };
     let pressure = Arc::new(Backpressure::default());
@@ -326,57 +341,56 @@ async fn a_dropped_stream_unregisters() {
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+impl Fixture {
+    /// Asserts that the stream was dropped about [`WRITE_TIMEOUT`] after `begun`.
+    fn assert_timed_out(&self, begun: Instant) {
+        assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
+        assert_eq!(self.subscribers.count(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_many_on_a_socket_that_takes_nothing_is_dropped() {
-    let fixture = Arc::new(Fixture::new(memory_log()));
-    let inner = fixture.clone();
-    let task = tokio::spawn(with_stream_deadline(
-        async move {
-            let mut stream = inner.open(&["a"]);
-            next(&mut stream).await;
-            let _ = try_next(&mut stream);
-            // Its window is closed from here on: hyper does not poll it.
-            std::future::pending::<()>().await;
-            drop(stream);
-        },
-        WRITE_TIMEOUT,
-    ));
-    tokio::time::sleep(3 * WRITE_TIMEOUT).await;
-    assert_eq!(fixture.subscribers.count(), 1, "no entry waits for the stream yet");
-    let begun = Instant::now();
-    fixture.publish(vec![new_entry("a", "x")]);
-    task.await.unwrap();
-    assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
-    assert_eq!(fixture.subscribers.count(), 0);
+    let fixture = Fixture::new(memory_log());
+    let work = async {
+        let mut stream = fixture.open(&["a"]);
+        next(&mut stream).await;
+        let _ = try_next(&mut stream);
+        // Its window is closed from here on: hyper does not poll it.
+        std::future::pending::<()>().await;
+        drop(stream);
+    };
+    let publishing = async {
+        tokio::time::sleep(3 * WRITE_TIMEOUT).await;
+        assert_eq!(fixture.subscribers.count(), 1, "no entry waits for the stream yet");
+        fixture.publish(vec![new_entry("a", "x")]);
+        Instant::now()
+    };
+    let ((), begun) = tokio::join!(with_stream_deadline(work, WRITE_TIMEOUT), publishing);
+    fixture.assert_timed_out(begun);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_whose_last_chunk_was_never_sent_is_dropped() {
-    let fixture = Arc::new(Fixture::new(memory_log()));
-    let inner = fixture.clone();
-    let work = async move {
-        let mut stream = inner.open(&["a"]);
+    let fixture = Fixture::new(memory_log());
+    let work = async {
+        let mut stream = fixture.open(&["a"]);
         next(&mut stream).await;
         std::future::pending::<()>().await;
         drop(stream);
     };
     let begun = Instant::now();
     with_stream_deadline(work, WRITE_TIMEOUT).await;
-    assert!(begun.elapsed() >= WRITE_TIMEOUT && begun.elapsed() <= WRITE_TIMEOUT.mul_f64(1.3));
-    assert_eq!(fixture.subscribers.count(), 0);
+    fixture.assert_timed_out(begun);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_read_is_never_dropped() {
-    let fixture = Arc::new(Fixture::new(memory_log()));
-    let inner = fixture.clone();
-    let reading = with_stream_deadline(
-        async move {
-            let mut stream = inner.open(&["a"]);
-            while next(&mut stream).await.is_some() {}
-        },
-        WRITE_TIMEOUT,
-    );
+    let fixture = Fixture::new(memory_log());
+    let work = async {
+        let mut stream = fixture.open(&["a"]);
+        while next(&mut stream).await.is_some() {}
+    };
     let busy = async {
         for _ in 0..100 {
             fixture.publish(vec![new_entry("a", "x")]);
@@ -384,7 +398,7 @@ async fn a_stream_that_is_read_is_never_dropped() {
         }
     };
     tokio::select! {
-        () = reading => panic!("the stream was dropped"),
+        () = with_stream_deadline(work, WRITE_TIMEOUT) => panic!("the stream was dropped"),
         () = busy => {}
     }
 }
