@@ -119,9 +119,15 @@ fn flag(default: bool) -> Value {
 }
 
 fn query(name: &str, description: &str, schema: Value) -> Value {
-    json!({ "name": name, "in": "query", "description": description, "schema": schema })
+    parameter("query", name, description, schema)
 }
 
 fn header(name: &str, description: &str, schema: Value) -> Value {
-    json!({ "name": name, "in": "header", "description": description, "schema": schema })
+    parameter("header", name, description, schema)
+}
+
+fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
+    let mut parameter = json!({ "name": name, "in": place, "description": description });
+    parameter["schema"] = schema;
+    parameter
 }

@@ -33,18 +33,17 @@ pub(super) fn paths() -> Value {
     })
 }
 
-/// Returns an operation; `more` has its other members.
-fn operation((id, tag, summary): (&str, &str, &str), responses: Value, more: Value) -> Value {
-    let mut operation =
-        json!({ "operationId": id, "tags": [tag], "summary": summary, "responses": responses });
-    for (name, member) in more.as_object().into_iter().flatten() {
-        operation[name] = member.clone();
-    }
-    operation
+/// Returns an operation; `members` has those that not every operation has.
+fn operation((id, tag, summary): (&str, &str, &str), responses: Value, mut members: Value) -> Value {
+    members["operationId"] = id.into();
+    members["tags"] = json!([tag]);
+    members["summary"] = summary.into();
+    members["responses"] = responses;
+    members
 }
 
 /// Returns the required JSON body of a request.
-fn json_body(name: &str, example: Value) -> Value {
+fn json_body(name: &str, example: &Value) -> Value {
     json!({
         "required": true,
         "content": { "application/json": { "schema": schema(name), "example": example } },
@@ -90,7 +89,7 @@ fn open_stream() -> Value {
             ),
             "security": security(&STREAM_CARRIERS),
             "parameters": parameters(&["LastEventIdHeader"]),
-            "requestBody": json_body("StreamRequest", example),
+            "requestBody": json_body("StreamRequest", &example),
         }),
     )
 }
@@ -158,7 +157,7 @@ fn publish_responses(schema: &Value, description: &str) -> Value {
 
 /// Returns the responses of an operation whose success is 200.
 fn ok(answer: Value, refusals: &[u16]) -> Value {
-    with_refusals(json!({ "200": answer }), refusals)
+    with_refusals(Value::from_iter([("200", answer)]), refusals)
 }
 
 fn make_ticket() -> Value {
@@ -171,7 +170,7 @@ fn make_ticket() -> Value {
                 of exactly these channels, within 60 s, with the rights of the credential that issued it. \
                 `/api/v1/events?ticket=…` without channels has those of the ticket. The stream ends when that credential \
                 ends. The request needs a credential.",
-            "requestBody": json_body("TicketRequest", json!({ "channels": ["project.42", "user:7:**"] })),
+            "requestBody": json_body("TicketRequest", &json!({ "channels": ["project.42", "user:7:**"] })),
         }),
     )
 }
@@ -185,7 +184,7 @@ fn revoke() -> Value {
             "description": "Needs the right `manage`. Every node ends the streams and refuses the tokens until `until`, also after a \
                 restart. A user's tokens are refused if they were issued (`iat`) at or before the revocation, so that a new \
                 login works.",
-            "requestBody": json_body("RevocationRequest", json!({ "user": "alice" })),
+            "requestBody": json_body("RevocationRequest", &json!({ "user": "alice" })),
         }),
     )
 }
