@@ -5,19 +5,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidings_protocol::body::GapReason;
 
+use crate::named_enum::named_enum;
 use crate::reader::{ReaderAction, ReaderFault, StreamStage};
+
+named_enum! {
+    /// A count of every phase.
+    pub(crate) enum Count {
+        Published = "published",
+        Acknowledged = "acknowledged",
+        Unknown = "unknown",
+        Deliveries = "deliveries",
+        Streams = "streams",
+        Resumes = "resumes",
+        Kills = "kills",
+        GracefulRestarts = "graceful restarts",
+    }
+}
 
 /// Counts of one phase, raised while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) published: AtomicU64,
-    pub(crate) acknowledged: AtomicU64,
-    pub(crate) unknown: AtomicU64,
-    pub(crate) deliveries: AtomicU64,
-    pub(crate) streams: AtomicU64,
-    pub(crate) resumes: AtomicU64,
-    pub(crate) kills: AtomicU64,
-    pub(crate) graceful_restarts: AtomicU64,
+    counts: [AtomicU64; Count::ALL.len()],
     gaps: [AtomicU64; GapReason::ALL.len()],
     /// Further counts, by name.
     named: Mutex<Vec<(&'static str, u64)>>,
@@ -25,25 +33,26 @@ pub(crate) struct Counters {
     reader_faults: [[AtomicU64; ReaderAction::ALL.len()]; StreamStage::ALL.len()],
 }
 
-/// Raises a count.
-pub(crate) fn add(count: &AtomicU64, by: usize) {
-    count.fetch_add(by as u64, Ordering::Relaxed);
-}
-
-/// Reads a count.
-pub(crate) fn get(count: &AtomicU64) -> u64 {
-    count.load(Ordering::Relaxed)
-}
-
 impl Counters {
+    pub(crate) fn add(&self, count: Count, by: usize) {
+        self.counts[count as usize].fetch_add(by as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add_gap(&self, reason: GapReason) {
         if let Some(at) = GapReason::ALL.iter().position(|known| *known == reason) {
-            add(&self.gaps[at], 1);
+            self.gaps[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn gaps(&self, reason: GapReason) -> u64 {
-        GapReason::ALL.iter().position(|known| *known == reason).map_or(0, |at| get(&self.gaps[at]))
+        GapReason::ALL
+            .iter()
+            .position(|known| *known == reason)
+            .map_or(0, |at| self.gaps[at].load(Ordering::Relaxed))
     }
 
     /// Adds a count with a name.
@@ -63,40 +72,27 @@ impl Counters {
     }
 
     pub(crate) fn add_reader_fault(&self, ReaderFault { action, stage, .. }: ReaderFault) {
-        add(&self.reader_faults[stage as usize][action as usize], 1);
+        self.reader_faults[stage as usize][action as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn reader_faults(&self, stage: StreamStage, action: ReaderAction) -> u64 {
-        get(&self.reader_faults[stage as usize][action as usize])
+        self.reader_faults[stage as usize][action as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn restarts(&self) -> u64 {
-        get(&self.kills) + get(&self.graceful_restarts)
+        self.get(Count::Kills) + self.get(Count::GracefulRestarts)
     }
 
     /// Counts without which no phase proves anything.
     pub(crate) fn traffic(&self) -> Vec<(String, u64)> {
-        let counts = [
-            ("acknowledged events", &self.acknowledged),
-            ("deliveries", &self.deliveries),
-            ("resumes", &self.resumes),
-        ];
-        counts.map(|(name, count)| (name.to_owned(), get(count))).into()
+        let counts = [Count::Acknowledged, Count::Deliveries, Count::Resumes];
+        counts.map(|count| (count.as_str().to_owned(), self.get(count))).into()
     }
 
     /// Names and counts, in the order of the report.
     pub(crate) fn rows(&self) -> Vec<(String, u64)> {
-        let counts = [
-            ("published", &self.published),
-            ("acknowledged", &self.acknowledged),
-            ("unknown", &self.unknown),
-            ("deliveries", &self.deliveries),
-            ("streams", &self.streams),
-            ("resumes", &self.resumes),
-            ("kills", &self.kills),
-            ("graceful restarts", &self.graceful_restarts),
-        ];
-        let mut rows: Vec<_> = counts.iter().map(|(name, count)| ((*name).to_owned(), get(count))).collect();
+        let mut rows: Vec<_> =
+            Count::ALL.iter().map(|&count| (count.as_str().to_owned(), self.get(count))).collect();
         let named = self.named.lock().expect("no holder panics");
         rows.extend(named.iter().map(|(name, count)| ((*name).to_owned(), *count)));
         rows.extend(

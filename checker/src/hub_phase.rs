@@ -9,7 +9,7 @@ use tidings_protocol::body::GapReason;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client_context::ClientSettings;
-use crate::counters::{Counters, get};
+use crate::counters::{Count, Counters};
 use crate::history::History;
 use crate::hub_server::HubServer;
 use crate::oracle::LossRule;
@@ -116,7 +116,7 @@ impl HubPhase {
         }
         let stages = StreamStage::ALL.into_iter().filter(|stage| {
             self.readers >= FAULTY_READERS_MIN
-                && (*stage != StreamStage::Ending || get(&counters.graceful_restarts) > 0)
+                && (*stage != StreamStage::Ending || counters.get(Count::GracefulRestarts) > 0)
         });
         needed.extend(stages.map(|stage| {
             let counts = ReaderAction::ALL.iter().map(|&action| counters.reader_faults(stage, action));

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client_context::{ClientContext, ClientSettings};
 use crate::clients::{Clients, ClosedClients};
-use crate::counters::{Counters, add, get};
+use crate::counters::{Count, Counters};
 use crate::history::History;
 use crate::http;
 use crate::hub_server::HubServer;
@@ -105,12 +105,12 @@ impl PhaseRun {
             return Err(end);
         }
         if rng.random_bool(kill_share) {
-            add(&self.counters.kills, 1);
+            self.counters.add(Count::Kills, 1);
             self.history.note("killed");
             server.kill();
             Ok(())
         } else {
-            add(&self.counters.graceful_restarts, 1);
+            self.counters.add(Count::GracefulRestarts, 1);
             self.history.note("terminated");
             server.terminate().await
         }
@@ -126,8 +126,8 @@ impl PhaseRun {
     async fn show_progress(&self) {
         let (begun, counters) = (Instant::now(), &self.counters);
         loop {
-            let (published, deliveries) = (get(&counters.published), get(&counters.deliveries));
-            let (resumes, restarts) = (get(&counters.resumes), counters.restarts());
+            let (published, deliveries) = (counters.get(Count::Published), counters.get(Count::Deliveries));
+            let (resumes, restarts) = (counters.get(Count::Resumes), counters.restarts());
             let (name, seconds, all) = (self.name, begun.elapsed().as_secs(), self.time.as_secs());
             eprint!(
                 "\r\x1b[K{name} {seconds}/{all} s: {published} published, {deliveries} deliveries, {resumes} resumes, \

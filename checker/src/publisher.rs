@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client_context::ClientContext;
-use crate::counters::add;
+use crate::counters::Count;
 use crate::history::{DeliveryClass, EventLabel, History, PublishResult};
 use crate::http::RawConnection;
 use crate::random::rng;
@@ -229,7 +229,7 @@ impl Publisher {
     /// Sends a request until its result is known, or cannot become known.
     async fn deliver(&mut self, request: &PendingRequest, stop: &watch::Receiver<bool>) {
         let (count, first) = (request.labels.len(), request.labels[0]);
-        add(&self.context.counters.published, count);
+        self.context.counters.add(Count::Published, count);
         let mut stopped = None;
         let (mut is_doubtful, mut acknowledged) = (false, None);
         loop {
@@ -271,8 +271,8 @@ impl Publisher {
             self.context.history.complete_publish(*label, result, is_doubtful);
         }
         match acknowledged {
-            Some(_) => add(&self.context.counters.acknowledged, count),
-            None => add(&self.context.counters.unknown, if is_doubtful { count } else { 0 }),
+            Some(_) => self.context.counters.add(Count::Acknowledged, count),
+            None => self.context.counters.add(Count::Unknown, if is_doubtful { count } else { 0 }),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) use plan::{ReaderAction, ReaderFault, StreamStage};
 use stream::{HALF_CLOSED_DEADLINE, PlannedStream, StreamStep};
 
 use crate::client_context::{ClientContext, NodeEndpoint};
-use crate::counters::add;
+use crate::counters::Count;
 use crate::history::{EventLabel, LogPosition, PhaseTime};
 use crate::observation::{Observation, ObservedGap, ObservedItem, ReaderHistory};
 use crate::random::{millis, rng};
@@ -232,8 +232,8 @@ impl Reader {
     async fn open(&mut self, stream: &mut PlannedStream) -> bool {
         match timeout(HEAD_DEADLINE, stream.read_head()).await {
             Ok(Ok(head)) if head.status == 200 && head.is_event_stream && head.is_chunked => {
-                add(&self.context.counters.streams, 1);
-                add(&self.context.counters.resumes, usize::from(!self.last_event_id.is_empty()));
+                self.context.counters.add(Count::Streams, 1);
+                self.context.counters.add(Count::Resumes, usize::from(!self.last_event_id.is_empty()));
                 return true;
             }
             // The hub is starting or ending.
@@ -308,7 +308,7 @@ impl Reader {
     }
 
     fn event(&mut self, event: &MessageEvent) {
-        add(&self.context.counters.deliveries, 1);
+        self.context.counters.add(Count::Deliveries, 1);
         let name = (event.name != "message").then_some(&*event.name);
         let label =
             EventLabel::parse(&event.data).ok_or_else(|| format!("got {event:?}, which was never sent"));

@@ -88,7 +88,7 @@ async fn violations_with(seed: u64, withheld: Vec<u64>) -> (Vec<ViolationKind>, 
     let (drain, drained) = watch::channel(None);
     let running = tokio::spawn(reader.run(drained));
     // After two resumes the reader may catch up.
-    while crate::counters::get(&counters.resumes) < 2 {
+    while counters.get(Count::Resumes) < 2 {
         tokio::task::yield_now().await;
     }
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -100,7 +100,7 @@ async fn violations_with(seed: u64, withheld: Vec<u64>) -> (Vec<ViolationKind>, 
     let oracle = Oracle::new(history, log, readers, closing, LossRule::Never);
     violations.extend(oracle.compare().violations);
     let kinds = violations.into_iter().map(|violation| violation.kind).collect();
-    (kinds, crate::counters::get(&counters.deliveries))
+    (kinds, counters.get(Count::Deliveries))
 }
 
 #[tokio::test]
