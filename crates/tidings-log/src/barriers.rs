@@ -15,8 +15,8 @@ pub trait Waiter: Send + Sync {
     fn on_barrier(&self);
 }
 
-/// Read barriers by number. The barrier is complete when the log holds everything that the broker had when it began.
-pub(super) struct ReadBarriers {
+/// Read barriers by number. A barrier is complete when the log holds everything that the broker had when it began.
+pub struct ReadBarriers {
     barriers: Mutex<BarrierState>,
     on_request: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -35,8 +35,10 @@ struct BarrierState {
 }
 
 impl ReadBarriers {
-    pub(super) fn new() -> Self {
-        let barriers = BarrierState { disconnected_until: 1, ..BarrierState::default() };
+    /// Makes the barriers of a replica or of an unopened log. A log that gives the order itself needs none.
+    pub(crate) fn new(are_needed: bool) -> Self {
+        let completed = if are_needed { 0 } else { u64::MAX };
+        let barriers = BarrierState { completed, disconnected_until: 1, ..BarrierState::default() };
         Self { barriers: Mutex::new(&lock::READ_BARRIERS, barriers), on_request: OnceLock::new() }
     }
 
@@ -46,7 +48,7 @@ impl ReadBarriers {
 
     /// Returns the barrier that must be complete before `start` has a position. `waited_for` is the one of an earlier
     /// call for the same stream.
-    pub(super) fn barrier_for(
+    pub(crate) fn barrier_for(
         &self,
         state: &LogState,
         start: &Start,
@@ -63,7 +65,7 @@ impl ReadBarriers {
     }
 
     /// Calls the waiter when the barrier is complete: at once if it is already, and possibly more than once.
-    pub(super) fn wait(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
+    pub fn wait(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
         let mut barriers = self.lock();
         if barrier <= barriers.completed {
             drop(barriers);
@@ -83,18 +85,20 @@ impl ReadBarriers {
         }
     }
 
-    /// Sets the function to call when a waiter needs a barrier that has not begun. It must not block. Set once.
-    pub(super) fn on_request(&self, act: Box<dyn Fn() + Send + Sync>) {
+    /// Sets the function to call when a stream waits for a barrier that has not begun. It must not block. Set once.
+    pub fn on_request(&self, act: Box<dyn Fn() + Send + Sync>) {
         let _ = self.on_request.set(act);
     }
 
-    pub(super) fn begin(&self) -> u64 {
+    /// Begins a barrier. Call it before the broker is asked for its epochs and its head.
+    pub fn begin(&self) -> u64 {
         let mut barriers = self.lock();
         barriers.begun += 1;
         barriers.begun
     }
 
-    pub(super) fn complete(&self, barrier: u64) {
+    /// Notes that the log holds everything that the broker had when this barrier began.
+    pub fn complete(&self, barrier: u64) {
         let mut barriers = self.lock();
         barriers.completed = barriers.completed.max(barrier);
         let completed = barriers.completed;
@@ -103,12 +107,14 @@ impl ReadBarriers {
         due.iter().filter_map(|(_, waiter)| waiter.upgrade()).for_each(|waiter| waiter.on_barrier());
     }
 
-    pub(super) fn mark_disconnected(&self) {
+    /// Notes that the broker is unreachable: no stream gets a position until a barrier that begins after this is complete.
+    pub fn mark_disconnected(&self) {
         let mut barriers = self.lock();
         barriers.disconnected_until = barriers.begun + 1;
     }
 
-    pub(super) fn is_synced(&self) -> bool {
+    /// Whether streams get a position now.
+    pub fn is_synced(&self) -> bool {
         let barriers = self.lock();
         barriers.completed >= barriers.disconnected_until
     }

@@ -12,18 +12,18 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
     /// Oldest first.
-    pub epochs: Vec<EpochRow>,
+    pub(crate) epochs: Vec<EpochRow>,
     /// Per channel: its name, the last entry that it lost, and the last entry that it removed.
-    pub trims: Vec<(String, u64, u64)>,
+    pub(crate) trims: Vec<(String, u64, u64)>,
     /// Trim of every channel without a row in `trims`.
-    pub floor: u64,
+    pub(crate) floor: u64,
     /// Keys whose entries are no longer stored.
-    pub keys: Vec<KeyRow>,
+    pub(crate) keys: Vec<KeyRow>,
     /// Ranges of offsets without a file, as first and last.
-    pub dropped: Vec<(u64, u64)>,
+    pub(crate) dropped: Vec<(u64, u64)>,
     /// One more than the number of the previous checkpoint.
     #[serde(default)]
-    pub number: u64,
+    pub(crate) number: u64,
 }
 
 /// One incarnation of the log.
@@ -73,12 +73,12 @@ impl LostChannels {
 /// An idempotency key and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyRow {
-    pub publisher: String,
-    pub key: String,
-    pub fingerprint: [u8; 16],
-    pub offset: u64,
-    pub tag: u32,
-    pub published_at: u64,
+    pub(crate) publisher: String,
+    pub(crate) key: String,
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) offset: u64,
+    pub(crate) tag: u32,
+    pub(crate) published_at: u64,
 }
 
 impl Checkpoint {

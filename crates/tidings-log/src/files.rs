@@ -15,7 +15,7 @@ pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Like [`replace`], with bytes that may depend on the metadata of the new file.
-pub fn replace_with(
+pub(crate) fn replace_with(
     directory: &Path,
     name: &str,
     bytes: &dyn Fn(&File) -> io::Result<Vec<u8>>,
@@ -46,7 +46,7 @@ pub fn read(directory: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Makes the names in a directory durable.
-pub fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
@@ -59,7 +59,7 @@ pub fn is_full(error: &io::Error) -> bool {
 }
 
 /// Bytes that a process without privileges may still write to the disk of a directory, if its file system says so.
-pub fn free_bytes(directory: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
     let disk = statvfs(directory).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -93,13 +93,13 @@ impl Reserve {
     }
 
     /// Removes the reserve. Returns whether there was one.
-    pub fn give_up(&self) -> bool {
+    pub(crate) fn give_up(&self) -> bool {
         self.is_held.store(false, Ordering::Release);
         fs::remove_file(self.directory.join(Self::FILE_NAME)).is_ok()
     }
 
     /// Whether the last fill succeeded and the reserve was not removed since.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Acquire)
     }
 
@@ -120,7 +120,7 @@ impl Reserve {
     ///
     /// # Errors
     /// Errors of the file system.
-    pub fn try_room(&self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn try_room(&self, bytes: u64) -> io::Result<()> {
         const FILE_NAME: &str = "room";
         self.allocate(FILE_NAME, bytes)?;
         fs::remove_file(self.directory.join(FILE_NAME))

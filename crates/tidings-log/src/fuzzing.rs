@@ -5,36 +5,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
-
-use tidings_protocol::{ChannelName, Priority};
 
 pub use super::store::fuzz::record;
 use super::{
-    Environment, Log,
-    entry::{Millis, NewEntry},
+    Log,
+    entry::NewEntry,
+    settings::LogSettings,
+    testing::{TestWorld, new_entry},
 };
-use crate::settings::LogSettings;
 
-const NOW: Millis = 1_800_000_000_000;
 const BATCH_EVENTS_MAX: usize = 8;
-
-/// A fixed clock, and the same random numbers each time.
-struct Still(AtomicU64);
-
-impl Environment for Still {
-    fn now(&self) -> Millis {
-        NOW
-    }
-
-    fn random(&self) -> u64 {
-        self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-    }
-}
 
 /// Damage to a directory.
 #[derive(Debug, Clone)]
@@ -53,18 +35,18 @@ pub enum Damage {
 /// If the directory cannot be opened, if an event differs from the stored one, if a missing event that no kill explains is
 /// not reported, or if the second opening finds another result than the first.
 pub fn recovery(directory: &Path, batches: &[Vec<(u8, u16)>], damage: &[Damage]) {
-    let random = Arc::new(Still(AtomicU64::new(1)));
-    let (kept, lost) = opened(directory, &random, |log| {
+    let environment = TestWorld::new(1);
+    let (kept, lost) = opened(directory, &environment, |log| {
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-            let new_entries =
-                batch.iter().take(BATCH_EVENTS_MAX).map(|(channel, length)| new_entry(*channel, *length));
-            log.append_with(new_entries.collect(), &mut || ()).expect("there is room");
+            let events =
+                batch.iter().take(BATCH_EVENTS_MAX).map(|(channel, length)| event(*channel, *length));
+            log.append(events.collect()).expect("there is room");
         }
     });
     assert_eq!(lost, None, "the directory is new");
     let files = files(directory);
     let whole = damage.iter().filter(|damage| damage.apply(&files)).count() == 0;
-    let (left, lost) = opened(directory, &random, |_| ());
+    let (left, lost) = opened(directory, &environment, |_| ());
     let is_kept = |(offset, text): &(u64, String)| kept.iter().any(|(at, is)| at == offset && is == text);
     assert!(left.iter().all(is_kept), "an event is another: {left:?}");
     let is_missing = left.len() < kept.len();
@@ -72,13 +54,13 @@ pub fn recovery(directory: &Path, batches: &[Vec<(u8, u16)>], damage: &[Damage])
     let may_be_a_kill = damage.iter().any(|damage| matches!(damage, Damage::Cut(..)));
     assert!(!is_missing || lost.is_some() || may_be_a_kill, "{} of {} are left", left.len(), kept.len());
     assert!(!whole || !is_missing, "nothing was damaged, and {} of {} are left", left.len(), kept.len());
-    assert_eq!(opened(directory, &random, |_| ()), (left, None), "the second opening");
+    assert_eq!(opened(directory, &environment, |_| ()), (left, None), "the second opening");
 }
 
 /// Opens the log, and returns its entries after `then`, and the loss that it reports.
 fn opened(
     directory: &Path,
-    environment: &Arc<Still>,
+    environment: &Arc<TestWorld>,
     then: impl FnOnce(&Log),
 ) -> (Vec<(u64, String)>, Option<String>) {
     let (log, recovered) = Log::open(&LogSettings::default(), Some(directory), environment.clone())
@@ -92,18 +74,10 @@ fn opened(
     (entries.map(|entry| (entry.offset, entry.data())).collect(), recovered.lost)
 }
 
-fn new_entry(channel: u8, length: u16) -> NewEntry {
-    let name = ChannelName::parse(&format!("c.{}", channel % 16)).expect("it is in the grammar");
-    NewEntry {
-        channels: [name].into(),
-        event: None,
-        data: format!("{channel}-{length}-{}", "x".repeat(length.into())).into(),
-        priority: Priority::Normal,
-        key: (channel > 200).then(|| "key".into()),
-        published_at: NOW,
-        expires_at: None,
-        idempotency: None,
-    }
+fn event(channel: u8, length: u16) -> NewEntry {
+    let data = format!("{channel}-{length}-{}", "x".repeat(length.into()));
+    let key = (channel > 200).then(|| "key".into());
+    NewEntry { key, ..new_entry(&format!("c.{}", channel % 16), &data) }
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

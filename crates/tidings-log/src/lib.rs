@@ -13,7 +13,7 @@ mod chunk_cache;
 mod entry;
 mod entry_cache;
 pub mod files;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
 pub mod fuzzing;
 mod history;
 mod idempotency;
@@ -42,16 +42,8 @@ use std::sync::{
 use tidings_protocol::{Epoch, EventId, Tag};
 use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::{
-    barriers::ReadBarriers,
-    chunk_cache::ChunkCache,
-    opening::Opening,
-    served::ServedLogs,
-    state::LogState,
-    store::{Store, unopened::Unopened},
-};
 pub use self::{
-    barriers::Waiter,
+    barriers::{ReadBarriers, Waiter},
     checkpoint::{EpochRow, LostChannels},
     chunk_cache::ChunkSlice,
     entry::{Entry, Idempotency, Millis, NewEntry, TransientEvent, frame_without_id, millis, offset_within},
@@ -59,13 +51,19 @@ pub use self::{
     idempotency::{IdempotencyKeys, KeyLookup, RememberedAnswer},
     maintenance::Usage,
     open::{Recovered, UnreadLog},
-    opening::OpenProgress,
+    opening::{OpenProgress, Opening},
     read::{Page, PageEntry, ReadRequest},
     replica::{ApplyError, OffsetLookup, ReplicatedEntry},
     resume::{Gap, ResumePoint, Start},
     settings::{Durability, LogSettings},
     store::{OpenError, RECORD_BYTES_BESIDE_TEXT_MAX, SEGMENT_BYTES_MAX, SHORT_BYTES_MAX, StoreError},
     subscriptions::{subscription_texts, wants},
+};
+use self::{
+    chunk_cache::ChunkCache,
+    served::ServedLogs,
+    state::LogState,
+    store::{Store, unopened::Unopened},
 };
 
 /// Source of the time and random numbers of a log; tests provide their own.
@@ -90,9 +88,8 @@ pub struct Log {
     environment: Arc<dyn Environment>,
     /// Milliseconds that the broker's clock is ahead of this machine's. The log uses the broker's clock.
     clock_ahead: AtomicI64,
-    /// Set for a replica, and for a log that is being opened.
-    read_barriers: Option<ReadBarriers>,
-    /// Has a directory under the same condition.
+    barriers: ReadBarriers,
+    /// Has a directory if a log in memory or a replica has one.
     served: Mutex<ServedLogs>,
 }
 
@@ -142,7 +139,7 @@ impl Log {
             retention,
             environment,
             clock_ahead: AtomicI64::new(0),
-            read_barriers: None,
+            barriers: ReadBarriers::new(false),
             served: Mutex::new(&lock::SERVED_LOGS, ServedLogs::default()),
         }
     }

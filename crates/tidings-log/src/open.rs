@@ -18,7 +18,7 @@ use super::{
     entry_cache::EntryCache,
     idempotency::IdempotencyKeys,
     index::Index,
-    opening::OpenProgress,
+    opening::Opening,
     served::ServedLogs,
     state::LogState,
     store::{
@@ -72,7 +72,7 @@ impl Log {
         let state =
             LogState::new((0, Tag(0)), Vec::new(), Index::default(), EntryCache::new(settings.cache_bytes));
         let log = Self::new(state, None, keys(settings), RetentionBounds::of(settings), environment.clone());
-        let log = Self { read_barriers: Some(ReadBarriers::new()), ..log };
+        let log = Self { barriers: ReadBarriers::new(true), ..log };
         let (directory, settings, fsyncs) = (directory.to_owned(), settings.clone(), log.fsyncs());
         Ok((log, Some(UnreadLog { directory, lock, settings, environment, fsyncs })))
     }
@@ -133,36 +133,13 @@ impl Log {
         state.opened_at = Some(state.head);
         self.state.replace(state);
         // This log gives the order itself: no barrier is needed any more.
-        self.complete_barrier(u64::MAX);
+        self.barriers.complete(u64::MAX);
         self.opening.finish();
     }
 
-    /// Notes that the log cannot be opened.
-    pub fn fail(&self, error: OpenError) {
-        self.opening.fail(error);
-    }
-
-    /// Notes how many of the files are read.
-    pub fn note_read(&self, files_read: usize, files: usize) {
-        self.opening.note_read(files_read, files);
-    }
-
     /// Returns the progress of the opening.
-    pub fn opening(&self) -> OpenProgress {
-        self.opening.progress()
-    }
-
-    /// Whether the log is open.
-    pub fn is_open(&self) -> bool {
-        self.opening.is_open()
-    }
-
-    /// Waits until the log is open.
-    ///
-    /// # Errors
-    /// The reason why the log cannot be opened.
-    pub fn opened(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
-        self.opening.wait()
+    pub fn opening(&self) -> &Opening {
+        &self.opening
     }
 }
 

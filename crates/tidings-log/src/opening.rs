@@ -47,7 +47,7 @@ impl Default for OpenProgress {
 }
 
 /// The progress, and the tasks that wait for its end.
-pub(crate) struct Opening {
+pub struct Opening {
     state: Arc<Mutex<OpeningState>>,
     /// Same as [`OpenProgress::Done`], for callers on the publish path.
     is_open: AtomicBool,
@@ -77,7 +77,8 @@ impl Opening {
         self.end(OpenProgress::Done);
     }
 
-    pub(crate) fn fail(&self, error: OpenError) {
+    /// Notes that the log cannot be opened.
+    pub fn fail(&self, error: OpenError) {
         self.end(OpenProgress::Failed(Arc::new(error)));
     }
 
@@ -90,19 +91,25 @@ impl Opening {
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    pub(crate) fn note_read(&self, files_read: usize, files: usize) {
+    /// Notes how many of the files are read.
+    pub fn note_read(&self, files_read: usize, files: usize) {
         self.state.lock().progress = OpenProgress::Reading { files_read, files };
     }
 
-    pub(crate) fn progress(&self) -> OpenProgress {
+    pub fn progress(&self) -> OpenProgress {
         self.state.lock().progress.clone()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether the log is open.
+    pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
 
-    pub(crate) fn wait(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
+    /// Waits until the log is open.
+    ///
+    /// # Errors
+    /// The reason why the log cannot be opened.
+    pub fn wait(&self) -> impl Future<Output = Result<(), Arc<OpenError>>> + Send + use<> {
         Opened { state: self.state.clone(), key: None }
     }
 }

@@ -1,14 +1,10 @@
 //! The log of a node that replicates a broker's log: the broker gives the order. An unknown id is checked with the broker
 //! before it counts as bad.
 
-use std::{
-    fmt, io,
-    sync::{Arc, Weak},
-};
+use std::{fmt, io, sync::Arc};
 
 use tidings_protocol::{Epoch, Subscription, Tag};
 
-pub(crate) use super::barriers::Waiter;
 use super::{
     Environment, Log,
     barriers::ReadBarriers,
@@ -75,7 +71,7 @@ pub enum OffsetLookup {
 
 impl Log {
     /// Returns an empty log in memory whose order a broker gives. It locks `directory`, for the files beside the log. No
-    /// stream has a position before the first read barrier is complete; see [`Log::begin_barrier`].
+    /// stream has a position before the first read barrier is complete; see [`Log::barriers`].
     ///
     /// # Errors
     /// If the directory cannot be used.
@@ -86,7 +82,7 @@ impl Log {
     ) -> Result<Self, OpenError> {
         let log = Self::in_memory(settings, directory, environment, ServedLogs::await_broker)?;
         log.state_mut().epochs.clear();
-        Ok(Self { read_barriers: Some(ReadBarriers::new()), ..log })
+        Ok(Self { barriers: ReadBarriers::new(true), ..log })
     }
 
     /// Whether another log took events in the node's directory since the broker's log with these epochs served there.
@@ -216,8 +212,7 @@ impl Log {
         waited_for: Option<u64>,
     ) -> OffsetLookup {
         let state = self.state();
-        let barriers = self.read_barriers.as_ref();
-        match barriers.and_then(|barriers| barriers.barrier_for(&state, start, waited_for)) {
+        match self.barriers.barrier_for(&state, start, waited_for) {
             Some(barrier) => OffsetLookup::Unsure(barrier),
             None => {
                 // A stream that waited for the opening gets the events since then.
@@ -231,35 +226,9 @@ impl Log {
         }
     }
 
-    /// Calls the waiter when the read barrier is complete: at once if it is already, and possibly more than once.
-    pub fn wait_for_barrier(&self, barrier: u64, waiter: Weak<dyn Waiter>) {
-        self.read_barriers.as_ref().inspect(|barriers| barriers.wait(barrier, waiter));
-    }
-
-    /// Sets the function to call when a stream waits for a barrier that has not begun. It must not block. Set once.
-    pub fn on_barrier_request(&self, act: Box<dyn Fn() + Send + Sync>) {
-        self.read_barriers.as_ref().inspect(|barriers| barriers.on_request(act));
-    }
-
-    /// Begins a read barrier. Call it before the broker is asked for its epochs and its head; when the log has both,
-    /// call [`Log::complete_barrier`].
-    pub fn begin_barrier(&self) -> u64 {
-        self.read_barriers.as_ref().map_or(0, ReadBarriers::begin)
-    }
-
-    /// Notes that the log holds everything that the broker had when this barrier began.
-    pub fn complete_barrier(&self, barrier: u64) {
-        self.read_barriers.as_ref().inspect(|barriers| barriers.complete(barrier));
-    }
-
-    /// Notes that the broker is unreachable: no stream gets a position until a barrier that begins after this is complete.
-    pub fn mark_disconnected(&self) {
-        self.read_barriers.as_ref().inspect(|barriers| barriers.mark_disconnected());
-    }
-
-    /// Whether streams get a position now.
-    pub fn is_synced(&self) -> bool {
-        self.read_barriers.as_ref().is_none_or(ReadBarriers::is_synced)
+    /// Returns the read barriers, which streams may have to wait for.
+    pub fn barriers(&self) -> &ReadBarriers {
+        &self.barriers
     }
 }
 

@@ -5,7 +5,7 @@
 
 pub(crate) mod disk;
 mod error;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, all(fuzzing, feature = "testing")))]
 #[allow(clippy::expect_used, reason = "a fuzz target fails by a panic")]
 pub(crate) mod fuzz;
 pub(crate) mod memory;
@@ -90,8 +90,8 @@ pub(crate) trait Store: Send + Sync {
 /// An entry, and the number of the request that wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StoredOffset {
-    pub offset: u64,
-    pub by: u32,
+    pub(crate) offset: u64,
+    pub(crate) by: u32,
 }
 
 /// An entry in the form in which the store has it.

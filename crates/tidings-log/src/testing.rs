@@ -6,6 +6,7 @@ mod fillable_store;
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -55,6 +56,15 @@ impl TestDir {
             files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
         files.sort();
         files
+    }
+
+    /// Damages a text in the oldest segment: its first letter is a capital.
+    pub fn damage(&self, text: &str) {
+        let path = self.segments().remove(0);
+        let bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(text[..1].to_uppercase().as_bytes(), at as u64).unwrap();
     }
 
     /// Bytes of everything in it but the reserve.
@@ -215,6 +225,11 @@ pub fn read_request(subscriptions: &[Subscription], cursor: u64) -> ReadRequest<
     }
 }
 
+/// Settings of a log that keeps so many events of each channel.
+pub fn settings(retention_events: u64) -> LogSettings {
+    LogSettings { retention_events, ..LogSettings::default() }
+}
+
 /// A log in memory.
 pub fn memory_log(settings: &LogSettings, environment: &Arc<TestWorld>) -> Log {
     Log::open(settings, None, environment.clone()).unwrap().0
@@ -226,6 +241,11 @@ pub fn disk_log(
     environment: &Arc<TestWorld>,
 ) -> (Log, Recovered) {
     Log::open(settings, Some(directory.path()), environment.clone()).unwrap()
+}
+
+/// Appends an event on the channels of each text, one by one, and returns their ids.
+pub fn append_on(log: &Log, channels: &[&str]) -> Vec<EventId> {
+    append_each(log, channels.iter().map(|names| new_entry(names, "x")))
 }
 
 /// Appends entries one by one, and returns their ids.

@@ -1,32 +1,27 @@
 mod model;
 
-use std::{fs, os::unix::fs::FileExt, time::Duration};
+use std::{fs, time::Duration};
 
-use tidings_protocol::Subscription;
+use tidings_protocol::body::GapReason;
 
 use super::{
     idempotency::KeyLookup,
     resume::Start,
     testing::{
         TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, read_request,
-        subscriptions, wanted,
+        settings, subscriptions, wanted,
     },
     *,
 };
 use crate::settings::Durability;
 
-fn settings(retention_events: u64) -> LogSettings {
-    LogSettings { retention_events, ..LogSettings::default() }
-}
-
 /// Offsets and data of all kept entries.
 fn kept(log: &Log) -> Vec<(u64, String)> {
-    let all: Vec<Subscription> = subscriptions(&["**"]);
-    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &all);
+    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &subscriptions(&["**"]));
     history.entries.iter().map(|entry| (entry.offset, entry.data())).collect()
 }
 
-fn reason(log: &Log, id: &EventId, channel: &str) -> Option<tidings_protocol::body::GapReason> {
+fn reason(log: &Log, id: &EventId, channel: &str) -> Option<GapReason> {
     log.resume(&Start::After(id.to_string()), &subscriptions(&[channel])).gap.map(|gap| gap.reason)
 }
 
@@ -44,8 +39,7 @@ fn batches_are_numbered_without_holes_and_tagged_apart() {
 
 #[test]
 fn reopening_gives_back_entries_losses_and_keys() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let (log, recovered) = disk_log(&settings(3), &directory, &environment);
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (0, 0, None));
     let ids = append_each(&log, (0..5).map(|n| new_entry("a", &format!("{n}\r\n"))));
@@ -57,7 +51,7 @@ fn reopening_gives_back_entries_losses_and_keys() {
         let (log, recovered) = disk_log(&settings(3), &directory, &environment);
         assert_eq!(recovered.lost, None);
         assert_eq!((kept(&log), log.head().offset, log.head().tag, log.usage().bytes), before);
-        assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Trimmed));
+        assert_eq!(reason(&log, &ids[0], "a"), Some(GapReason::Trimmed));
         assert_eq!(reason(&log, &ids[1], "a"), None);
         assert_eq!(reason(&log, &ids[0], "b"), None);
         let once = idempotent("d", "once").idempotency.unwrap();
@@ -78,10 +72,9 @@ fn serve_another(directory: &TestDir, environment: &Arc<TestWorld>, is_of_a_brok
 
 #[test]
 fn log_on_disk_reports_that_another_one_took_events_meanwhile() {
-    use tidings_protocol::body::GapReason::Epoch;
+    use GapReason::Epoch;
     for is_of_a_broker in [false, true] {
-        let directory = TestDir::new();
-        let environment = TestWorld::new(1);
+        let (directory, environment) = (TestDir::new(), TestWorld::new(1));
         let (log, _) = disk_log(&settings(3), &directory, &environment);
         let before = append_each(&log, [new_entry("a", "before")]).remove(0);
         log.close().unwrap();
@@ -104,8 +97,7 @@ fn log_on_disk_reports_that_another_one_took_events_meanwhile() {
 
 #[test]
 fn first_log_on_disk_after_one_in_memory_has_lost_nothing() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     serve_another(&directory, &environment, false);
     assert_eq!(disk_log(&settings(3), &directory, &environment).1.lost, None);
     assert_eq!(disk_log(&settings(3), &directory, &environment).1.lost, None);
@@ -113,8 +105,7 @@ fn first_log_on_disk_after_one_in_memory_has_lost_nothing() {
 
 #[test]
 fn change_between_interval_and_fsync_is_the_same_log() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let mut before = None;
     for durability in [Durability::Interval, Durability::Fsync, Durability::Interval] {
         let settings = LogSettings { durability, ..settings(30) };
@@ -127,8 +118,7 @@ fn change_between_interval_and_fsync_is_the_same_log() {
 
 #[test]
 fn losses_and_keys_outlive_the_files_of_their_entries() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     // Files of a mebibyte each.
     let settings = LogSettings { retention_bytes: 4 << 20, ..settings(10_000) };
     let (log, _) = disk_log(&settings, &directory, &environment);
@@ -144,8 +134,8 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
     let (log, recovered) = disk_log(&settings, &directory, &environment);
     assert_eq!(recovered.lost, None);
     assert_eq!(log.head().offset, 103);
-    assert_eq!(reason(&log, &ids[0], "busy"), Some(tidings_protocol::body::GapReason::Trimmed));
-    assert_eq!(reason(&log, &ids[0], "gone"), Some(tidings_protocol::body::GapReason::Trimmed));
+    assert_eq!(reason(&log, &ids[0], "busy"), Some(GapReason::Trimmed));
+    assert_eq!(reason(&log, &ids[0], "gone"), Some(GapReason::Trimmed));
     assert_eq!(reason(&log, &ids[2], "gone"), None);
     assert_eq!(reason(&log, &ids[0], "never"), None);
     let once = idempotent("busy", "once").idempotency.unwrap();
@@ -154,8 +144,7 @@ fn losses_and_keys_outlive_the_files_of_their_entries() {
 
 #[test]
 fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_file() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let settings = LogSettings { retention_bytes: 4 << 20, ..settings(100) };
     let (log, _) = disk_log(&settings, &directory, &environment);
     let data = "x".repeat(2000);
@@ -177,14 +166,11 @@ fn directory_stays_within_its_bound_where_a_quiet_channel_has_entries_in_every_f
 
 #[test]
 fn record_that_cannot_be_read_does_not_stop_compaction() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let settings = LogSettings { retention_bytes: 4 << 20, cache_bytes: 1, ..settings(10) };
     let (log, _) = disk_log(&settings, &directory, &environment);
     let ids = append_each(&log, [new_entry("quiet", "precious"), new_entry("quiet", "second")]);
-    let path = directory.segments().remove(0);
-    let at = fs::read(&path).unwrap().windows(8).position(|window| window == b"precious").unwrap();
-    fs::File::options().write(true).open(&path).unwrap().write_all_at(b"P", at as u64).unwrap();
+    directory.damage("precious");
     let data = "x".repeat(100 << 10);
     // Every file has kept entries, so each must be compacted.
     for round in 0..30 {
@@ -196,7 +182,7 @@ fn record_that_cannot_be_read_does_not_stop_compaction() {
     }
     assert!(directory.bytes() < 8 << 20, "{}", directory.bytes());
     let start = EventId::new(log.newest(), 0, Tag(0));
-    assert_eq!(reason(&log, &start, "quiet"), Some(tidings_protocol::body::GapReason::Trimmed));
+    assert_eq!(reason(&log, &start, "quiet"), Some(GapReason::Trimmed));
     assert_eq!(reason(&log, &ids[0], "quiet"), None);
     let history = log.history(&wanted(&Start::After(ids[0].to_string()), 9), &subscriptions(&["quiet"]));
     assert_eq!(history.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [2]);
@@ -204,8 +190,7 @@ fn record_that_cannot_be_read_does_not_stop_compaction() {
 
 #[test]
 fn missing_tail_that_an_earlier_start_had_read_is_reported() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let (log, _) = disk_log(&settings(100), &directory, &environment);
     let ids = append_each(&log, [new_entry("a", "x")]);
     let whole = fs::metadata(directory.segments().remove(0)).unwrap().len();
@@ -215,7 +200,7 @@ fn missing_tail_that_an_earlier_start_had_read_is_reported() {
     fs::File::options().write(true).open(directory.segments().remove(0)).unwrap().set_len(whole).unwrap();
     let (log, recovered) = disk_log(&settings(100), &directory, &environment);
     assert!(recovered.lost.is_some());
-    assert_eq!(reason(&log, &ids[0], "a"), Some(tidings_protocol::body::GapReason::Epoch));
+    assert_eq!(reason(&log, &ids[0], "a"), Some(GapReason::Epoch));
 }
 
 #[test]
@@ -258,8 +243,7 @@ fn duplicate_channels_of_an_event_count_once() {
 
 #[test]
 fn a_start_warms_the_cache_with_the_newest_entries() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let (log, _) = disk_log(&settings(10), &directory, &environment);
     // The channel `busy` is trimmed, so the log has holes.
     append_each(&log, (0..40).map(|n| new_entry(if n % 8 == 0 { "quiet" } else { "busy" }, &n.to_string())));
@@ -282,8 +266,7 @@ fn a_start_warms_the_cache_with_the_newest_entries() {
 
 #[test]
 fn a_full_cache_is_warm() {
-    let directory = TestDir::new();
-    let environment = TestWorld::new(1);
+    let (directory, environment) = (TestDir::new(), TestWorld::new(1));
     let (log, _) = disk_log(&settings(1000), &directory, &environment);
     append_each(&log, (0..500).map(|n| new_entry("a", &n.to_string())));
     drop(log);

@@ -21,6 +21,7 @@
 //!
 //! With the feature `model`, tests run code over these locks in `loom`, which tries the orders in which threads can run.
 
+mod guard;
 mod held;
 mod histogram;
 mod locks;

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    ops::{Deref, DerefMut},
     sync::{PoisonError, TryLockError},
 };
 
@@ -17,6 +16,7 @@ use crate::model::base;
 pub use crate::model::base::AtomicBool;
 use crate::{
     Lock,
+    guard::deref,
     held::{HeldLock, LockName},
 };
 
@@ -69,20 +69,6 @@ impl<T> Mutex<T> {
 impl<T> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").finish_non_exhaustive()
-    }
-}
-
-impl<T> Deref for MutexGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.inner
-    }
-}
-
-impl<T> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
     }
 }
 
@@ -145,27 +131,9 @@ impl<T> fmt::Debug for RwLock<T> {
     }
 }
 
-impl<T> Deref for RwLockReadGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.inner
-    }
-}
-
-impl<T> Deref for RwLockWriteGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.inner
-    }
-}
-
-impl<T> DerefMut for RwLockWriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
-    }
-}
+deref!(mut MutexGuard);
+deref!(RwLockReadGuard);
+deref!(mut RwLockWriteGuard);
 
 /// Condition variable for the value of a [`Mutex`].
 #[derive(Default)]

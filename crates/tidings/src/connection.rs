@@ -126,7 +126,7 @@ impl Connection {
                 self.pending_start = Some((start, barrier));
                 if waited_for != Some(barrier) {
                     let handle: Weak<dyn Waiter> = Arc::downgrade(&(self.handle.clone() as Arc<dyn Waiter>));
-                    self.log.wait_for_barrier(barrier, handle);
+                    self.log.barriers().wait(barrier, handle);
                 }
                 return;
             }

@@ -333,7 +333,7 @@ impl Hub {
         range: HistoryRange,
     ) -> Result<HistoryPage, Error> {
         opened_soon(&self.0.log).await.map_err(|opening| unopened(&opening))?;
-        if !self.0.log.is_synced() {
+        if !self.0.log.barriers().is_synced() {
             let detail = "Redis, which has the log, does not answer this node, so the newest events may be missing here; try again, or ask another node";
             return Err(Error::new(Code::Unavailable, detail).retry_after(Duration::from_secs(1)));
         }
@@ -404,8 +404,8 @@ impl Hub {
         if self.is_draining() {
             return Err(shutting_down());
         }
-        if !self.0.log.is_open() {
-            return Err(unopened(&self.0.log.opening()));
+        if !self.0.log.opening().is_open() {
+            return Err(unopened(&self.0.log.opening().progress()));
         }
         (self.0.backend_health)().map_err(|why| Error::new(Code::Unavailable, why))?;
         self.0.log.writable().map_err(|error| Error::new(Code::Unavailable, error.to_string()))
@@ -436,12 +436,12 @@ impl Hub {
     /// # Errors
     /// If the log cannot be opened. The hub then shuts down by itself.
     pub async fn opened(&self) -> Result<(), Error> {
-        self.0.log.opened().await.map_err(cannot_open)
+        self.0.log.opening().wait().await.map_err(cannot_open)
     }
 
     /// Fails if the log could not be opened. A hub that ended before the log was open is no error.
     pub(crate) fn check_opened(&self) -> Result<(), Error> {
-        match self.0.log.opening() {
+        match self.0.log.opening().progress() {
             OpenProgress::Failed(error) if !matches!(*error, OpenError::Ended) => Err(cannot_open(error)),
             _ => Ok(()),
         }

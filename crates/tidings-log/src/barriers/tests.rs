@@ -26,7 +26,7 @@ fn weak(calls: &Arc<Calls>) -> Weak<dyn Waiter> {
 
 #[test]
 fn waiters_are_called_once_their_barrier_is_complete() {
-    let barriers = ReadBarriers::new();
+    let barriers = ReadBarriers::new(true);
     barriers.complete(barriers.begin());
     let requests = Arc::new(Calls::default());
     let hook = requests.clone();
@@ -49,7 +49,7 @@ fn waiters_are_called_once_their_barrier_is_complete() {
 
 #[test]
 fn dropped_waiters_are_removed() {
-    let barriers = ReadBarriers::new();
+    let barriers = ReadBarriers::new(true);
     (0..10_000).for_each(|_| barriers.wait(1, weak(&Arc::new(Calls::default()))));
     let waiters = barriers.lock().waiters.len();
     assert!(waiters <= WAITERS_MIN, "{waiters}");

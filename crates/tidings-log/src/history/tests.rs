@@ -4,13 +4,8 @@ use tidings_protocol::{Epoch, Priority, Tag};
 use super::*;
 use crate::{
     entry::NewEntry,
-    settings::LogSettings,
-    testing::{TestWorld, append_each, memory_log, new_entry, seeded, subscriptions, wanted},
+    testing::{TestWorld, append_each, memory_log, new_entry, seeded, settings, subscriptions, wanted},
 };
-
-fn settings(retention_events: u64) -> LogSettings {
-    LogSettings { retention_events, ..LogSettings::default() }
-}
 
 fn log_of(retention_events: u64) -> Log {
     memory_log(&settings(retention_events), &TestWorld::new(9))

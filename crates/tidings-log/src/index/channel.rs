@@ -11,22 +11,22 @@ use tidings_protocol::{ChannelName, Priority};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trim {
     /// A client that resumes below this offset has lost events.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Number of the trim in the log, so that a stream reports each once.
-    pub serial: u64,
+    pub(crate) serial: u64,
 }
 
 /// An entry that overtakes pending ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Urgent {
-    pub offset: u64,
+    pub(crate) offset: u64,
     pub(crate) is_critical: bool,
 }
 
 /// One channel.
 #[derive(Debug)]
 pub(crate) struct ChannelIndex {
-    pub name: ChannelName,
+    pub(crate) name: ChannelName,
     /// Offsets of the entries that carry the channel, ascending.
     pub(super) offsets: VecDeque<u64>,
     /// Those of them that overtake, ascending.

@@ -10,7 +10,8 @@ use tidings_protocol::{EventId, body::GapReason};
 
 use super::*;
 use crate::{
-    replica::{OffsetLookup, Waiter},
+    barriers::Waiter,
+    replica::OffsetLookup,
     resume::{ResumePoint, Start},
     testing::{TestDir, TestWorld, append_each, disk_log, new_entry, subscriptions},
 };
@@ -58,8 +59,8 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     let barriers = starts.each_ref().map(|start| unsure(&log, start));
     let stream = Arc::new(Stream::default());
     let waiter: Weak<dyn Waiter> = Arc::downgrade(&(stream.clone() as Arc<dyn Waiter>));
-    barriers.iter().for_each(|barrier| log.wait_for_barrier(*barrier, waiter.clone()));
-    assert!(!log.is_open() && !log.is_synced() && log.writable().is_err());
+    barriers.iter().for_each(|barrier| log.barriers().wait(*barrier, waiter.clone()));
+    assert!(!log.opening().is_open() && !log.barriers().is_synced() && log.writable().is_err());
 
     let (read, recovered) = unread.read(&mut |_, _| true).unwrap();
     assert_eq!((recovered.entries, recovered.head, recovered.lost), (2, 2, None));
@@ -72,7 +73,7 @@ fn stream_that_waited_for_the_log_misses_nothing_that_was_appended_since() {
     // A stream that opens now waits for nothing.
     assert_eq!(found(&log, &Start::Now, None).cursor, 3);
     assert!(found(&log, &after_foreign, None).gap.is_some());
-    assert!(log.is_open() && log.is_synced() && log.writable().is_ok());
+    assert!(log.opening().is_open() && log.barriers().is_synced() && log.writable().is_ok());
 }
 
 #[test]
@@ -80,11 +81,11 @@ fn log_that_is_not_open_takes_nothing_and_is_closed_without_a_trace() {
     let (directory, log, unread) = unread();
     assert!(matches!(log.append(vec![new_entry("a", "x")]), Err(StoreError::Unopened)));
     let ended = unread.read(&mut |files_read, files| {
-        log.note_read(files_read, files);
+        log.opening().note_read(files_read, files);
         false
     });
     assert!(matches!(ended, Err(OpenError::Ended)));
-    assert_eq!(log.opening().to_string(), "the log is being opened: 0 of 1 files are read");
+    assert_eq!(log.opening().progress().to_string(), "the log is being opened: 0 of 1 files are read");
     log.close().unwrap();
     let (_, recovered) = disk_log(&LogSettings::default(), &directory, &TestWorld::new(2));
     assert_eq!((recovered.entries, recovered.lost), (2, None));

@@ -11,8 +11,8 @@ use crate::{
     checkpoint::LostChannels,
     read::ReadRequest,
     testing::{
-        TestWorld, append_each, channel, keyed, memory_log, new_entry, read_request, seeded, subscriptions,
-        urgent, wanted,
+        TestWorld, append_each, channel, keyed, memory_log, new_entry, read_request, seeded, settings,
+        subscriptions, urgent, wanted,
     },
 };
 
@@ -22,10 +22,6 @@ const THIRD: Epoch = Epoch(33);
 
 fn row(epoch: Epoch, begins_after: u64, lost: LostChannels) -> EpochRow {
     EpochRow { epoch: epoch.0, begins_after, lost }
-}
-
-fn settings(retention_events: u64) -> LogSettings {
-    LogSettings { retention_events, ..LogSettings::default() }
 }
 
 fn tag(offset: u64) -> Tag {
@@ -40,7 +36,7 @@ fn replicated(offset: u64, epoch: Epoch, new_entry: NewEntry) -> ReplicatedEntry
 fn replica(retention_events: u64) -> Log {
     let log = Log::replica(&settings(retention_events), None, TestWorld::new(3)).unwrap();
     assert!(log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]).is_empty());
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     log
 }
 
@@ -263,18 +259,18 @@ fn barrier(log: &Log, start: &Start, waited_for: Option<u64>) -> Option<u64> {
 #[test]
 fn no_stream_has_a_position_before_the_first_barrier() {
     let log = Log::replica(&settings(100), None, TestWorld::new(3)).unwrap();
-    assert!(!log.is_synced());
+    assert!(!log.barriers().is_synced());
     assert_eq!(barrier(&log, &Start::Now, None), Some(1));
-    assert_eq!(log.begin_barrier(), 1);
+    assert_eq!(log.barriers().begin(), 1);
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     assert_eq!(barrier(&log, &Start::WholeHistory, None), Some(1));
-    log.complete_barrier(1);
-    assert!(log.is_synced() && barrier(&log, &Start::Now, None).is_none());
-    let begun = log.begin_barrier();
-    log.mark_disconnected();
-    log.complete_barrier(begun);
+    log.barriers().complete(1);
+    assert!(log.barriers().is_synced() && barrier(&log, &Start::Now, None).is_none());
+    let begun = log.barriers().begin();
+    log.barriers().mark_disconnected();
+    log.barriers().complete(begun);
     assert_eq!(barrier(&log, &Start::Now, None), Some(3), "that barrier began before");
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     assert_eq!(barrier(&log, &Start::Now, None), None);
 }
 
@@ -284,7 +280,7 @@ fn ids_that_the_broker_may_know_wait_for_a_later_barrier() {
     fill(&log, 1..=5, FIRST, "a");
     let with_skip = EventId { skips: vec![Skip { offset: 6, tag: tag(6) }], ..id(FIRST, 4) };
     let differs = EventId::new(FIRST, 4, Tag(1));
-    let under_way = log.begin_barrier();
+    let under_way = log.barriers().begin();
     for doubtful in [id(FIRST, 6), id(SECOND, 2), differs.clone(), with_skip] {
         let start = Start::After(doubtful.to_string());
         assert_eq!(barrier(&log, &start, None), Some(under_way + 1), "{doubtful}");
@@ -294,13 +290,13 @@ fn ids_that_the_broker_may_know_wait_for_a_later_barrier() {
         assert_eq!(barrier(&log, &Start::After(sure), None), None);
     }
     let ahead = Start::After(id(FIRST, 7).to_string());
-    log.complete_barrier(under_way);
+    log.barriers().complete(under_way);
     assert_eq!(barrier(&log, &ahead, Some(under_way + 1)), Some(under_way + 1));
     // A lagging node is not a gap.
     fill(&log, 6..=7, FIRST, "a");
     assert_eq!(barrier(&log, &ahead, Some(under_way + 1)), None);
     assert_eq!(resume(&log, &id(FIRST, 7), &["a"]), good(7));
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     assert_eq!(barrier(&log, &Start::After(differs.to_string()), Some(under_way + 1)), None);
     assert_eq!(resume(&log, &differs, &["a"]), gap(Diverged, &["a"], 0));
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None), row(SECOND, 7, LostChannels::None)]);

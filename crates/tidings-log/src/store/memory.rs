@@ -17,7 +17,7 @@ pub(crate) struct MemoryStore {
 /// The locked directory of the files beside a log in memory.
 pub(crate) struct DirectoryLock {
     pub(crate) _lock: File,
-    pub reserve: Reserve,
+    pub(crate) reserve: Reserve,
 }
 
 impl Default for MemoryStore {

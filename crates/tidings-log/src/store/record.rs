@@ -49,9 +49,9 @@ const HAS_IDEMPOTENCY: u8 = 4;
 /// Position of a record in its file, from its length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordPosition {
-    pub offset: u64,
-    pub position: u32,
-    pub bytes: u32,
+    pub(crate) offset: u64,
+    pub(crate) position: u32,
+    pub(crate) bytes: u32,
 }
 
 /// Encodes a batch for `position` of its file, and returns the position of each record.
@@ -147,10 +147,10 @@ fn write_batch_header(batch: &mut [u8], records: usize, first: u64) -> Result<()
 /// Header of a batch with a valid checksum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchHeader {
-    pub body_bytes: usize,
-    pub records: u32,
+    pub(crate) body_bytes: usize,
+    pub(crate) records: u32,
     pub(crate) body_crc: u32,
-    pub first: u64,
+    pub(crate) first: u64,
 }
 
 /// Reads a batch header; `None` if it is not one.
@@ -243,12 +243,12 @@ pub(crate) fn decode_text(bytes: &[u8]) -> Result<RecordText<'_>, String> {
 /// The fields of a record that a frame needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordText<'a> {
-    pub offset: u64,
-    pub tag: Tag,
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
     /// See [`Entry::is_plain`].
-    pub is_plain: bool,
-    pub event: Option<&'a str>,
-    pub data: &'a str,
+    pub(crate) is_plain: bool,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) data: &'a str,
 }
 
 fn decode_text_fields(payload: &[u8]) -> Option<RecordText<'_>> {
@@ -280,8 +280,8 @@ const MALFORMED: &str = "its fields are malformed";
 
 /// The fields of a record.
 pub(crate) struct Decoded<'a> {
-    pub offset: u64,
-    pub tag: Tag,
+    pub(crate) offset: u64,
+    pub(crate) tag: Tag,
     epoch: Epoch,
     published_at: Millis,
     expires_at: Option<Millis>,

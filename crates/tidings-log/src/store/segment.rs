@@ -37,9 +37,9 @@ const SPAN_MAX: u64 = u32::MAX as u64;
 /// Header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
-    pub first: u64,
+    pub(crate) first: u64,
     /// Last offset of the segment; set only if it was rewritten.
-    pub last: Option<u64>,
+    pub(crate) last: Option<u64>,
     pub(crate) tag_before: Tag,
 }
 
@@ -81,14 +81,14 @@ pub(super) fn create(path: &Path, header: &SegmentHeader) -> io::Result<File> {
 
 /// Result of the scan of one file.
 pub(crate) struct Scan {
-    pub header: SegmentHeader,
-    pub places: Vec<RecordPosition>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) places: Vec<RecordPosition>,
     /// End of the last valid batch.
     pub(crate) good_bytes: u64,
-    pub end: SegmentEnd,
+    pub(crate) end: SegmentEnd,
     /// Whether invalid bytes come before a valid batch: the file must be rewritten.
     pub(crate) has_hole: bool,
-    pub file: File,
+    pub(crate) file: File,
 }
 
 /// End of a file.

@@ -1,11 +1,9 @@
 //! Locks and atomics that are real, or of the model that is running where they are made.
 
-use std::{
-    ops::{Deref, DerefMut},
-    sync::{LockResult, PoisonError, TryLockError, TryLockResult, atomic::Ordering},
-};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult, atomic::Ordering};
 
 use super::is_running;
+use crate::guard::deref;
 
 /// Value of a lock of a model, in a real lock that is free whenever the lock of the model is.
 fn free<Guard>(outcome: TryLockResult<Guard>) -> Guard {
@@ -23,7 +21,7 @@ pub(crate) struct Mutex<T> {
 
 pub(crate) struct MutexGuard<'a, T> {
     of: &'a Mutex<T>,
-    real: std::sync::MutexGuard<'a, T>,
+    inner: std::sync::MutexGuard<'a, T>,
     modelled: Option<loom::sync::MutexGuard<'a, ()>>,
 }
 
@@ -41,11 +39,11 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let Some(modelled) = &self.modelled else {
-            let real = self.real.lock().unwrap_or_else(PoisonError::into_inner);
-            return Ok(MutexGuard { of: self, real, modelled: None });
+            let inner = self.real.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(MutexGuard { of: self, inner, modelled: None });
         };
         let modelled = modelled.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(MutexGuard { of: self, real: free(self.real.try_lock()), modelled: Some(modelled) })
+        Ok(MutexGuard { of: self, inner: free(self.real.try_lock()), modelled: Some(modelled) })
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -57,25 +55,11 @@ impl<T> Mutex<T> {
             Some(modelled) => Some(modelled.try_lock().map_err(|_| TryLockError::WouldBlock)?),
             None => None,
         };
-        let real = match self.real.try_lock() {
+        let inner = match self.real.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(TryLockError::WouldBlock),
             outcome => free(outcome),
         };
-        Ok(MutexGuard { of: self, real, modelled })
-    }
-}
-
-impl<T> Deref for MutexGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.real
-    }
-}
-
-impl<T> DerefMut for MutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.real
+        Ok(MutexGuard { of: self, inner, modelled })
     }
 }
 
@@ -93,14 +77,14 @@ impl Default for Condvar {
 
 impl Condvar {
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        let MutexGuard { of, real, modelled } = guard;
+        let MutexGuard { of, inner, modelled } = guard;
         let Some((condvar, modelled)) = self.modelled.as_ref().zip(modelled) else {
-            let real = self.real.wait(real).unwrap_or_else(PoisonError::into_inner);
-            return Ok(MutexGuard { of, real, modelled: None });
+            let inner = self.real.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            return Ok(MutexGuard { of, inner, modelled: None });
         };
-        drop(real);
+        drop(inner);
         let modelled = condvar.wait(modelled).unwrap_or_else(PoisonError::into_inner);
-        Ok(MutexGuard { of, real: free(of.real.try_lock()), modelled: Some(modelled) })
+        Ok(MutexGuard { of, inner: free(of.real.try_lock()), modelled: Some(modelled) })
     }
 
     pub(crate) fn notify_one(&self) {
@@ -121,12 +105,12 @@ pub(crate) struct RwLock<T> {
 }
 
 pub(crate) struct RwLockReadGuard<'a, T> {
-    real: std::sync::RwLockReadGuard<'a, T>,
+    inner: std::sync::RwLockReadGuard<'a, T>,
     _admitted: Option<TurnstileGuard<'a>>,
 }
 
 pub(crate) struct RwLockWriteGuard<'a, T> {
-    real: std::sync::RwLockWriteGuard<'a, T>,
+    inner: std::sync::RwLockWriteGuard<'a, T>,
     _admitted: Option<TurnstileGuard<'a>>,
 }
 
@@ -145,44 +129,26 @@ impl<T> RwLock<T> {
 
     pub(crate) fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         let Some(turnstile) = &self.modelled else {
-            let real = self.real.read().unwrap_or_else(PoisonError::into_inner);
-            return Ok(RwLockReadGuard { real, _admitted: None });
+            let inner = self.real.read().unwrap_or_else(PoisonError::into_inner);
+            return Ok(RwLockReadGuard { inner, _admitted: None });
         };
         let admitted = turnstile.admit_reader();
-        Ok(RwLockReadGuard { real: free(self.real.try_read()), _admitted: Some(admitted) })
+        Ok(RwLockReadGuard { inner: free(self.real.try_read()), _admitted: Some(admitted) })
     }
 
     pub(crate) fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         let Some(turnstile) = &self.modelled else {
-            let real = self.real.write().unwrap_or_else(PoisonError::into_inner);
-            return Ok(RwLockWriteGuard { real, _admitted: None });
+            let inner = self.real.write().unwrap_or_else(PoisonError::into_inner);
+            return Ok(RwLockWriteGuard { inner, _admitted: None });
         };
         let admitted = turnstile.admit_writer();
-        Ok(RwLockWriteGuard { real: free(self.real.try_write()), _admitted: Some(admitted) })
+        Ok(RwLockWriteGuard { inner: free(self.real.try_write()), _admitted: Some(admitted) })
     }
 }
 
-impl<T> Deref for RwLockReadGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.real
-    }
-}
-
-impl<T> Deref for RwLockWriteGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.real
-    }
-}
-
-impl<T> DerefMut for RwLockWriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.real
-    }
-}
+deref!(mut MutexGuard);
+deref!(RwLockReadGuard);
+deref!(mut RwLockWriteGuard);
 
 /// Admits many readers or one writer, and no new reader while a writer waits.
 struct Turnstile {

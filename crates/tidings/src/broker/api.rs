@@ -76,9 +76,9 @@ impl PublishOutcome {
 /// The progress, if the log is not open by then.
 pub(crate) async fn opened_soon(log: &Log) -> Result<(), OpenProgress> {
     const REQUEST_WAIT: Duration = Duration::from_secs(5);
-    if log.is_open() {
+    if log.opening().is_open() {
         return Ok(());
     }
-    let opened = timeout(REQUEST_WAIT, log.opened()).await;
-    if matches!(opened, Ok(Ok(()))) { Ok(()) } else { Err(log.opening()) }
+    let opened = timeout(REQUEST_WAIT, log.opening().wait()).await;
+    if matches!(opened, Ok(Ok(()))) { Ok(()) } else { Err(log.opening().progress()) }
 }

@@ -76,7 +76,7 @@ fn start_redis(
     let parts = crate::broker::redis::parts(settings, log, sink, metrics, rand::random)?;
     let maintenance = start_maintenance(log, None, None, settings, supervisor)?;
     let sync_state = parts.sync_state.clone();
-    log.on_barrier_request(Box::new(move || sync_state.request_reconcile()));
+    log.barriers().on_request(Box::new(move || sync_state.request_reconcile()));
     let appender = tokio::spawn(supervisor.watch("tidings-appender", parts.appender.run()));
     let mut followers = JoinSet::new();
     followers.spawn(supervisor.watch("tidings-replicator", parts.replicator.run()));

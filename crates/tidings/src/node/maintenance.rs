@@ -87,7 +87,7 @@ fn ticker(
     let thread = supervisor.start(name, move || {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
             failpoint::hit(name);
-            if log.is_open() {
+            if log.opening().is_open() {
                 act(&log);
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn start(
         if let Some(unread) = unread
             && let Err(error) = open(&log, unread, event_bytes_max, &stopped)
         {
-            return log.fail(error);
+            return log.opening().fail(error);
         }
         while is_running(&stopped) && log.warm_cache() {}
     })?;
@@ -40,7 +40,7 @@ pub(super) fn start(
 
 fn open(log: &Log, unread: UnreadLog, event_bytes_max: u64, stopped: &Receiver<()>) -> Result<(), OpenError> {
     let (read, recovered) = unread.read(&mut |files_read, files| {
-        log.note_read(files_read, files);
+        log.opening().note_read(files_read, files);
         failpoint::hold(NAME, || is_running(stopped));
         is_running(stopped)
     })?;

@@ -121,7 +121,7 @@ async fn until_end(
 /// Ends the hub if one of its threads or tasks ends early, or if its log cannot be opened.
 pub(super) fn end_with(hub: &Hub) {
     let (threads, weak, mut lifecycle) = (hub.inner().threads.clone(), hub.downgrade(), hub.lifecycle());
-    let opened = hub.inner().log.opened();
+    let opened = hub.inner().log.opening().wait();
     tokio::spawn(async move {
         let has_failed = tokio::select! {
             () = threads.failed() => true,

@@ -99,11 +99,11 @@ pub(crate) struct FoundLog {
 
 /// A store that is ready to append.
 pub(crate) struct OpenedStore {
-    pub store: DiskStore,
-    pub head: u64,
+    pub(crate) store: DiskStore,
+    pub(crate) head: u64,
     pub(crate) head_tag: Tag,
     /// Reason why acknowledged entries may be missing.
-    pub lost: Option<String>,
+    pub(crate) lost: Option<String>,
 }
 
 /// Reads the files beside the entries, in a directory that [`lock_directory`] has locked.

@@ -8,7 +8,7 @@ use std::{
 
 use tidings_protocol::{Epoch, Tag};
 
-use super::{segments::drop_ranges, *};
+use super::{open::FoundLog, segments::drop_ranges, *};
 use crate::{
     checkpoint::{EpochRow, LostChannels},
     store::segment::{self, HEADER_BYTES, SegmentHeader},
@@ -32,9 +32,14 @@ impl Found {
     }
 }
 
-fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
+/// Begins to open a directory.
+fn opening(directory: &TestDir, layout: Layout) -> FoundLog {
+    open(directory.path(), lock_directory(directory.path()).unwrap(), layout).unwrap()
+}
+
+fn open_with(directory: &TestDir, layout: Layout) -> (DiskStore, Found) {
     let mut entries = Vec::new();
-    let opening = open(directory, lock_directory(directory).unwrap(), layout).unwrap();
+    let opening = opening(directory, layout);
     let checkpoint = opening.checkpoint().cloned().unwrap_or_default();
     let opened = opening
         .scan(&mut |_, _| true, &mut |entry| entries.push((entry.offset, entry.tag, entry.record_bytes)))
@@ -52,7 +57,25 @@ fn open_with(directory: &Path, layout: Layout) -> (DiskStore, Found) {
 }
 
 fn start(directory: &TestDir) -> (DiskStore, Found) {
-    open_with(directory.path(), SMALL)
+    open_with(directory, SMALL)
+}
+
+/// The loss that a start reports.
+fn loss(directory: &TestDir) -> Option<String> {
+    start(directory).1.lost
+}
+
+fn maintain(store: &DiskStore) {
+    store.maintain(&|_| Checkpoint::default()).unwrap();
+}
+
+fn length_of(path: impl AsRef<Path>) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+/// Truncates the newest file.
+fn truncate_last(directory: &TestDir, length: u64) {
+    File::options().write(true).open(last(directory)).unwrap().set_len(length).unwrap();
 }
 
 /// A directory after a process that wrote `batches` was killed.
@@ -119,31 +142,25 @@ fn reopening_gives_the_same_entries_and_head() {
 #[test]
 fn new_directory_has_lost_nothing_even_if_killed_before_its_first_checkpoint() {
     let directory = TestDir::new();
-    drop(
-        open(directory.path(), lock_directory(directory.path()).unwrap(), SMALL)
-            .unwrap()
-            .scan(&mut |_, _| true, &mut |_| {})
-            .unwrap()
-            .store,
-    );
-    assert_eq!(start(&directory).1.lost, None);
+    drop(opening(&directory, SMALL).scan(&mut |_, _| true, &mut |_| {}).unwrap().store);
+    assert_eq!(loss(&directory), None);
 }
 
 #[test]
 fn batch_that_a_kill_cut_short_is_dropped_without_a_loss() {
     // The last batch begins on the first page and ends on the third.
     let directory = TestDir::new();
-    let (store, _) = open_with(directory.path(), Layout { segment_bytes: 1 << 20, sync_each_batch: false });
+    let (store, _) = open_with(&directory, Layout { segment_bytes: 1 << 20, sync_each_batch: false });
     store.append(&[entry(new_entry("a", "first"), 1)]).unwrap();
-    let before = fs::metadata(last(&directory)).unwrap().len();
+    let before = length_of(last(&directory));
     store.append(&[entry(new_entry("a", &"y".repeat(9000)), 2), entry(new_entry("b", "z"), 3)]).unwrap();
     drop(store);
-    let whole = fs::metadata(last(&directory)).unwrap().len();
+    let whole = length_of(last(&directory));
     assert!(before < 4096 && whole > 8192);
     let lengths = (before..before + 200).chain(4080..4110).chain(8180..8200).chain(whole - 100..whole);
     for length in lengths {
         let copy = directory.copy();
-        File::options().write(true).open(last(&copy)).unwrap().set_len(length).unwrap();
+        truncate_last(&copy, length);
         let (store, found) = start(&copy);
         drop(store);
         assert_eq!(found.offsets(), [1], "cut at {length}");
@@ -161,7 +178,7 @@ fn flipped_bit_in_any_segment_is_never_skipped_silently() {
     let files = directory.segments();
     assert!(files.len() >= 2);
     for (index, file) in files.iter().enumerate() {
-        let length = fs::metadata(file).unwrap().len();
+        let length = length_of(file);
         for at in (0..length).filter(|at| *at < 112 || at % 37 == 0 || *at > length - 20) {
             let copy = directory.copy();
             flip(&copy.segments()[index], at, (at % 8) as u8);
@@ -174,7 +191,7 @@ fn flipped_bit_in_any_segment_is_never_skipped_silently() {
 fn flipped_bit_beside_the_segments_is_never_skipped_silently() {
     let (directory, expected) = killed_after(&[2, 7, 3]);
     for name in ["checkpoint", "run.json"] {
-        let length = fs::metadata(directory.path().join(name)).unwrap().len();
+        let length = length_of(directory.path().join(name));
         for at in 0..length {
             let copy = directory.copy();
             flip(&copy.path().join(name), at, (at % 7) as u8);
@@ -182,7 +199,7 @@ fn flipped_bit_beside_the_segments_is_never_skipped_silently() {
         }
         let copy = directory.copy();
         fs::remove_file(copy.path().join(name)).unwrap();
-        assert!(start(&copy).1.lost.is_some(), "{name} is missing");
+        assert!(loss(&copy).is_some(), "{name} is missing");
     }
 }
 
@@ -194,7 +211,7 @@ fn missing_segment_is_reported_once() {
     for index in 0..files - 1 {
         let copy = directory.copy();
         fs::remove_file(&copy.segments()[index]).unwrap();
-        assert!(start(&copy.copy()).1.lost.is_some(), "file {index}");
+        assert!(loss(&copy.copy()).is_some(), "file {index}");
         check_reported_once(&copy, &expected, &format!("file {index} is missing"));
     }
 }
@@ -207,12 +224,11 @@ fn loss_is_reported_even_if_the_start_that_found_it_was_killed_before_it_was_rec
         let copy = directory.copy();
         flip(&copy.segments()[2], at, 0);
         // No checkpoint is written here: the process dies first.
-        let opening = open(copy.path(), lock_directory(copy.path()).unwrap(), SMALL).unwrap();
-        let opened = opening.scan(&mut |_, _| true, &mut |_| {}).unwrap();
+        let opened = opening(&copy, SMALL).scan(&mut |_, _| true, &mut |_| {}).unwrap();
         assert!(opened.lost.is_some(), "{}", file.display());
         drop(opened.store);
-        assert!(start(&copy).1.lost.is_some(), "byte {at} was not reported");
-        assert_eq!(start(&copy).1.lost, None);
+        assert!(loss(&copy).is_some(), "byte {at} was not reported");
+        assert_eq!(loss(&copy), None);
     }
 }
 
@@ -222,8 +238,8 @@ fn missing_segments_are_reported() {
     for file in directory.segments() {
         fs::remove_file(file).unwrap();
     }
-    assert!(start(&directory).1.lost.is_some());
-    assert_eq!(start(&directory).1.lost, None);
+    assert!(loss(&directory).is_some());
+    assert_eq!(loss(&directory), None);
 }
 
 #[test]
@@ -231,14 +247,14 @@ fn clean_end_that_lost_its_tail_since_is_reported() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
     store.append(&[entry(new_entry("a", "x"), 1)]).unwrap();
-    let whole = fs::metadata(last(&directory)).unwrap().len();
+    let whole = length_of(last(&directory));
     store.append(&[entry(new_entry("a", "x"), 2)]).unwrap();
     store.close().unwrap();
     drop(store);
     let clean = directory.copy();
-    assert_eq!(start(&clean).1.lost, None);
-    File::options().write(true).open(last(&directory)).unwrap().set_len(whole).unwrap();
-    assert!(start(&directory).1.lost.is_some());
+    assert_eq!(loss(&clean), None);
+    truncate_last(&directory, whole);
+    assert!(loss(&directory).is_some());
 }
 
 #[test]
@@ -274,9 +290,7 @@ fn kill_while_the_next_file_was_begun_loses_nothing() {
 fn thin_out(store: &DiskStore, head: u64) -> Vec<u64> {
     let (kept, gone): (Vec<u64>, Vec<u64>) = (1..=head).partition(|offset| offset % 10 == 0);
     store.release(&gone);
-    for _ in 0..100 {
-        store.maintain(&|_| Checkpoint::default()).unwrap();
-    }
+    (0..100).for_each(|_| maintain(store));
     kept
 }
 
@@ -297,7 +311,7 @@ fn rewritten_segments_reopen() {
     drop(store);
     let files = directory.segments();
     for (index, file) in files.iter().enumerate() {
-        let length = fs::metadata(file).unwrap().len();
+        let length = length_of(file);
         for at in (0..length).step_by(41) {
             let copy = directory.copy();
             flip(&copy.segments()[index], at, 3);
@@ -308,7 +322,7 @@ fn rewritten_segments_reopen() {
                 first.lost.is_some() || (is_header_padding && first.offsets() == offsets),
                 "{at} of {index}"
             );
-            assert_eq!(start(&copy).1.lost, None, "{at} of {index} was reported twice");
+            assert_eq!(loss(&copy), None, "{at} of {index} was reported twice");
         }
     }
 }
@@ -337,11 +351,11 @@ fn offsets_of_dropped_files_are_never_given_again() {
     let (directory, _) = killed_after(&[10; 30]);
     let (store, _) = start(&directory);
     store.release(&(1..=300).collect::<Vec<_>>());
-    store.maintain(&|_| Checkpoint::default()).unwrap();
+    maintain(&store);
     drop(store);
     assert_eq!(directory.segments().len(), 1, "the others stand for nothing");
     assert_eq!(start(&directory.copy()).1.head, 300);
-    assert_eq!(start(&directory.copy()).1.lost, None);
+    assert_eq!(loss(&directory.copy()), None);
     // A later file follows, and the one before it is released.
     let (store, found) = start(&directory);
     assert_eq!(found.head, 300);
@@ -349,7 +363,7 @@ fn offsets_of_dropped_files_are_never_given_again() {
         store.append(&[entry(new_entry("a", &"x".repeat(60)), offset)]).unwrap();
     }
     store.release(&(301..=330).collect::<Vec<_>>());
-    store.maintain(&|_| Checkpoint::default()).unwrap();
+    maintain(&store);
     drop(store);
     for _ in 0..2 {
         let found = start(&directory).1;
@@ -367,8 +381,8 @@ fn empty_last_file_is_gone_on_with() {
     let directory = TestDir::new();
     for _ in 0..3 {
         let full_at_once = Layout { segment_bytes: 1, sync_each_batch: false };
-        let (store, _) = open_with(directory.path(), full_at_once);
-        store.maintain(&|_| Checkpoint::default()).unwrap();
+        let (store, _) = open_with(&directory, full_at_once);
+        maintain(&store);
         assert_eq!(directory.segments().len(), 1);
     }
 }
@@ -385,10 +399,7 @@ fn checkpoint_comes_back_as_it_was_written() {
     store.write_checkpoint(&checkpoint).unwrap();
     drop(store);
     let numbered = Checkpoint { number: 2, ..checkpoint };
-    assert_eq!(
-        open(directory.path(), lock_directory(directory.path()).unwrap(), SMALL).unwrap().checkpoint(),
-        Some(&numbered)
-    );
+    assert_eq!(opening(&directory, SMALL).checkpoint(), Some(&numbered));
 }
 
 #[test]
@@ -409,8 +420,8 @@ fn machine_that_went_down_lost_the_last_second_unless_each_batch_was_synced() {
     ] {
         let copy = directory.copy();
         rewrite(&copy, boot, sync, clean);
-        assert_eq!(start(&copy).1.lost.is_some(), is_lost, "{boot:?} {sync} {clean}");
-        assert_eq!(start(&copy).1.lost, None, "reported twice");
+        assert_eq!(loss(&copy).is_some(), is_lost, "{boot:?} {sync} {clean}");
+        assert_eq!(loss(&copy), None, "reported twice");
     }
 }
 
@@ -419,7 +430,7 @@ fn directory_stays_within_its_bound_under_steady_writing() {
     // Every file holds an entry of a quiet channel, so none is ever empty.
     let directory = TestDir::new();
     let layout = Layout { segment_bytes: 16 << 10, sync_each_batch: false };
-    let (store, _) = open_with(directory.path(), layout);
+    let (store, _) = open_with(&directory, layout);
     let (mut live, mut offset) = (0, 0);
     let mut window = VecDeque::new();
     for round in 0..40 {
@@ -436,7 +447,7 @@ fn directory_stays_within_its_bound_under_steady_writing() {
                 store.release(&[window.pop_front().unwrap()]);
             }
         }
-        store.maintain(&|_| Checkpoint::default()).unwrap();
+        maintain(&store);
         let kept =
             live + 1000 * u64::from(entry(new_entry("a", &"x".repeat(60)), 1).record_bytes()) + 1400 * 40;
         // Dead bytes: a quarter of the live ones, and as much as those and one file.
@@ -464,14 +475,14 @@ fn adjoining_dropped_ranges_are_merged() {
 #[test]
 fn batch_is_kept_whole_or_not_at_all() {
     let directory = TestDir::new();
-    let (store, _) = open_with(directory.path(), Layout { segment_bytes: 1 << 20, sync_each_batch: true });
+    let (store, _) = open_with(&directory, Layout { segment_bytes: 1 << 20, sync_each_batch: true });
     let batch: Vec<Arc<Entry>> =
         (1..=5).map(|offset| entry(new_entry("a", &"x".repeat(3000)), offset)).collect();
     store.append(&batch).unwrap();
     drop(store);
     for length in (4096..16384).step_by(4096) {
         let copy = directory.copy();
-        File::options().write(true).open(last(&copy)).unwrap().set_len(length).unwrap();
+        truncate_last(&copy, length);
         assert_eq!(start(&copy).1.entries.len(), 0, "cut at {length}");
     }
 }

@@ -83,7 +83,7 @@ impl Replicator {
             let begun = Instant::now();
             let Err(ended) = self.follow(&mut asked).await;
             self.redis_log.drop_idle();
-            self.log.mark_disconnected();
+            self.log.barriers().mark_disconnected();
             let was_read = self.sync_state.mark_unhealthy(SyncPart::Read, ended.to_string());
             if was_read {
                 self.metrics.broker.disconnects.inc();
@@ -195,7 +195,7 @@ impl Replicator {
 
     /// Compares the node's log with Redis, truncates entries that Redis lost, and reads missing ones. Returns the head.
     async fn reconcile_to(&self) -> Result<u64, ReplicationEnd> {
-        let question = self.log.begin_barrier();
+        let question = self.log.barriers().begin();
         let (head, is_settled) = self.fenced_head().await?;
         self.shared.found(&head.versions);
         let rows = head.epochs.iter().map(|epoch| epoch.row.clone()).collect();
@@ -214,7 +214,7 @@ impl Replicator {
         let here = self.log.head();
         self.sync_state
             .note_reconciled(LastSeen { epoch: newest, offset: here.offset, tag: here.tag }, is_settled);
-        self.log.complete_barrier(question);
+        self.log.barriers().complete(question);
         self.sync_state.mark_healthy(SyncPart::Read);
         let lag = head.offset.saturating_sub(here.offset);
         self.metrics.broker.compared(

@@ -31,7 +31,7 @@ fn blind(cache_bytes: u64) -> Arc<Log> {
 fn replica(epoch: u64, cache_bytes: u64) -> Arc<Log> {
     let log = blind(cache_bytes);
     log.install_epochs(vec![row(epoch, 0, LostChannels::None)]);
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     log
 }
 
@@ -93,11 +93,11 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
     for comment in [false, true] {
         assert_eq!(connection.keep_alive(KeepAliveDue { comment, position: true }), ": keep-alive\n");
     }
-    let barrier = log.begin_barrier();
+    let barrier = log.barriers().begin();
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     assert_eq!(sent(&mut connection), "");
-    log.complete_barrier(barrier);
+    log.barriers().complete(barrier);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 2)));
     place(&log, FIRST, &[(3, "a")]);
     assert_eq!(sent(&mut connection), format!("data: 3@11\nid: {}\n\n", id(FIRST, 3)));
@@ -107,12 +107,12 @@ fn a_stream_waits_without_an_id_until_the_broker_was_asked() {
 fn a_stream_that_waits_is_fed_nothing() {
     let log = blind(CACHE_BYTES);
     let (mut connection, _) = opened(&log, &["a"], Start::Now);
-    let barrier = log.begin_barrier();
+    let barrier = log.barriers().begin();
     log.install_epochs(vec![row(FIRST, 0, LostChannels::None)]);
     place(&log, FIRST, &[(1, "a")]);
     let newer = log.entries_after(0, 0, 9).entries.unwrap();
     assert!(!connection.accept_live(&newer[0], log.now()));
-    log.complete_barrier(barrier);
+    log.barriers().complete(barrier);
     assert_eq!(sent(&mut connection), format!("id: {}\n\n", id(FIRST, 1)));
 }
 
@@ -121,13 +121,13 @@ fn an_id_that_a_lagging_node_does_not_know_yet_is_no_gap() {
     let log = replica(FIRST, CACHE_BYTES);
     place(&log, FIRST, &[(1, "a"), (2, "a")]);
     let (request, requested) = std::sync::mpsc::sync_channel(1);
-    log.on_barrier_request(Box::new(move || request.try_send(()).unwrap()));
+    log.barriers().on_request(Box::new(move || request.try_send(()).unwrap()));
     let (mut connection, opening) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
     assert_eq!((opening.as_str(), sent(&mut connection).as_str()), ("retry: 1000\n: tidings\n", ""));
     requested.try_recv().unwrap();
-    let barrier = log.begin_barrier();
+    let barrier = log.barriers().begin();
     place(&log, FIRST, &[(3, "a"), (4, "a"), (5, "a")]);
-    log.complete_barrier(barrier);
+    log.barriers().complete(barrier);
     let (four, five) = (id(FIRST, 4), id(FIRST, 5));
     let expected = format!("id: {four}\n\ndata: 5@11\nid: {five}\n\n");
     assert_eq!(sent(&mut connection), expected);
@@ -138,11 +138,11 @@ fn an_id_that_the_broker_does_not_know_either_is_ahead() {
     let log = replica(FIRST, CACHE_BYTES);
     place(&log, FIRST, &[(1, "a")]);
     let (mut connection, _) = opened(&log, &["a"], Start::After(id(FIRST, 4)));
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     assert_eq!(sent(&mut connection), gap("\"a\"", "ahead", &id(FIRST, 4), &id(FIRST, 1)));
     let (mut foreign, _) = opened(&log, &["a"], Start::After(id(SECOND, 1)));
     assert_eq!(sent(&mut foreign), "");
-    log.complete_barrier(log.begin_barrier());
+    log.barriers().complete(log.barriers().begin());
     let resumed = EventId::new(Epoch(FIRST), 0, Tag(0)).to_string();
     let expected = gap("\"a\"", "epoch", &id(SECOND, 1), &resumed);
     assert!(sent(&mut foreign).starts_with(&expected));
@@ -316,7 +316,7 @@ impl TransitionTest {
         it.parser = Parser::new().with_last_event_id(it.parser.last_event_id());
         (it.connection, it.is_idle) = (Some(connection), false);
         // A barrier completes without a change of the broker.
-        self.log.complete_barrier(self.log.begin_barrier());
+        self.log.barriers().complete(self.log.barriers().begin());
         self.send(client, &opening);
     }
 

@@ -24,7 +24,7 @@ fn missing_newest_file_is_reported_after_a_kill() {
         let (store, found) = start(&copy);
         assert!(found.lost.as_ref().is_some_and(|why| why.contains("is missing")), "{found:?}");
         drop(store);
-        assert_eq!(start(&copy).1.lost, None, "it is reported once");
+        assert_eq!(loss(&copy), None, "it is reported once");
     }
 }
 
@@ -38,7 +38,7 @@ fn file_of_the_only_batch_is_missed() {
     {
         let copy = directory.copy();
         damage(&last(&copy));
-        assert!(start(&copy).1.lost.is_some());
+        assert!(loss(&copy).is_some());
     }
 }
 
@@ -46,24 +46,24 @@ fn file_of_the_only_batch_is_missed() {
 fn missing_middle_file_is_reported() {
     let (directory, _) = killed_after(&[20; 6]);
     fs::remove_file(&directory.segments()[1]).unwrap();
-    assert!(start(&directory).1.lost.is_some_and(|why| why.contains("have no file")));
+    assert!(loss(&directory).is_some_and(|why| why.contains("have no file")));
 }
 
 #[test]
 fn newest_file_that_was_truncated_at_a_whole_batch_is_reported() {
     let directory = TestDir::new();
     let (store, _) = start(&directory);
-    let mut ends = vec![fs::metadata(last(&directory)).unwrap().len()];
+    let mut ends = vec![length_of(last(&directory))];
     for offset in 1..=3 {
         store.append(&[entry(new_entry("a", "x"), offset)]).unwrap();
-        ends.push(fs::metadata(last(&directory)).unwrap().len());
+        ends.push(length_of(last(&directory)));
     }
     store.sync().unwrap();
     drop(store);
     for (kept, end) in ends.iter().enumerate() {
         let copy = directory.copy();
-        File::options().write(true).open(last(&copy)).unwrap().set_len(*end).unwrap();
-        assert_eq!(start(&copy).1.lost.is_some(), kept < 3, "cut after {kept}");
+        truncate_last(&copy, *end);
+        assert_eq!(loss(&copy).is_some(), kept < 3, "cut after {kept}");
     }
 }
 
@@ -71,14 +71,14 @@ fn newest_file_that_was_truncated_at_a_whole_batch_is_reported() {
 fn with_fsync_every_acknowledged_event_is_on_record() {
     let layout = Layout { segment_bytes: 1 << 20, sync_each_batch: true };
     let directory = TestDir::new();
-    let (store, _) = open_with(directory.path(), layout);
+    let (store, _) = open_with(&directory, layout);
     store.append(&[entry(new_entry("a", "x"), 1)]).unwrap();
-    let end = fs::metadata(last(&directory)).unwrap().len();
+    let end = length_of(last(&directory));
     store.append(&[entry(new_entry("a", "x"), 2)]).unwrap();
     drop(store);
-    assert_eq!(open_with(directory.copy().path(), layout).1.lost, None);
-    File::options().write(true).open(last(&directory)).unwrap().set_len(end).unwrap();
-    assert!(open_with(directory.path(), layout).1.lost.is_some());
+    assert_eq!(open_with(&directory.copy(), layout).1.lost, None);
+    truncate_last(&directory, end);
+    assert!(open_with(&directory, layout).1.lost.is_some());
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn older_checkpoint_is_reported() {
     let older = fs::read(directory.path().join("checkpoint")).unwrap();
     store.write_checkpoint(&Checkpoint::default()).unwrap();
     drop(store);
-    assert_eq!(start(&directory.copy()).1.lost, None);
+    assert_eq!(loss(&directory.copy()), None);
     fs::write(directory.path().join("checkpoint"), older).unwrap();
     let (store, found) = start(&directory);
     assert!(found.lost.is_some_and(|why| why.contains("checkpoint")));
     drop(store);
-    assert_eq!(start(&directory).1.lost, None);
+    assert_eq!(loss(&directory), None);
 }
 
 /// A watermark that lags, is torn or is missing is no loss.
@@ -124,9 +124,9 @@ fn room_that_came_back_is_not_missed() {
     let (directory, _) = killed_after(&[20; 6]);
     let (store, _) = start(&directory);
     store.release(&(1..=120).collect::<Vec<_>>());
-    store.maintain(&|_| Checkpoint::default()).unwrap();
+    maintain(&store);
     drop(store);
-    assert_eq!(start(&directory).1.lost, None);
+    assert_eq!(loss(&directory), None);
 }
 
 #[test]
@@ -143,5 +143,5 @@ fn restored_backup_is_reported() {
     assert!(found.lost.is_some_and(|why| why.contains("copy")));
     assert_eq!(found.entries, expected.entries);
     drop(store);
-    assert_eq!(start(&backup).1.lost, None, "it is reported once");
+    assert_eq!(loss(&backup), None, "it is reported once");
 }
