@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     options::{history, last_event_id, position, start},
-    stream::{named_or_of_ticket, permit, stream},
+    stream::{named_or_of_ticket, stream},
 };
 use crate::{
     connection::{PositionStyle, StreamOptions},
@@ -55,8 +55,7 @@ pub(in crate::http) async fn posted(
         let detail = format!("no channel is asked for; the body is {SHAPE}");
         return Err(Error::new(Code::MalformedBody, detail).into());
     };
-    let permit = permit(&hub, &identity, subscriptions).await?;
-    stream(&hub, &permit, || request.options(&headers), peer)
+    stream(&hub, &identity, subscriptions, || request.options(&headers), peer).await
 }
 
 impl StreamRequest {

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use tidings_protocol::Subscription;
 
 use crate::{
-    auth::{Identity, ReadKind, SubscribePermit},
+    auth::{Identity, ReadKind},
     connection::{ConnectionId, StreamOptions},
     error::Error,
     http::{error::ErrorResponse, parameters::Query, peer::Peer},
@@ -35,20 +35,15 @@ pub(super) async fn named_or_of_ticket(
     Ok(Some(named))
 }
 
-pub(super) async fn permit(
+/// Opens a stream if the identity may read all of `subscriptions`. The options are read once it may.
+pub(super) async fn stream(
     hub: &Hub,
     identity: &Arc<Identity>,
     subscriptions: Vec<Subscription>,
-) -> Result<SubscribePermit, Error> {
-    hub.authorizer().subscribe(identity, subscriptions, ReadKind::Stream).await
-}
-
-pub(super) fn stream(
-    hub: &Hub,
-    permit: &SubscribePermit,
     options: impl FnOnce() -> Result<StreamOptions, Error>,
     peer: Peer,
 ) -> Result<Response, ErrorResponse> {
+    let permit = hub.authorizer().subscribe(identity, subscriptions, ReadKind::Stream).await?;
     if !hub.settings().stream.enabled {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -56,7 +51,7 @@ pub(super) fn stream(
     if peer.is_head {
         return Ok(response(Body::empty()));
     }
-    let opened = hub.open(permit, &options, peer.address, peer.is_direct)?;
+    let opened = hub.open(&permit, &options, peer.address, peer.is_direct)?;
     if !peer.is_direct {
         return Ok(hub.stream(opened, peer.backpressure).into_response());
     }
