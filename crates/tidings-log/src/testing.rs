@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+#[cfg(any(test, feature = "proptest"))]
 use proptest::test_runner::{Config, RngSeed};
 use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
 
@@ -115,6 +116,7 @@ impl Drop for TestDir {
 }
 
 /// Configuration of property tests with the same cases in every run.
+#[cfg(any(test, feature = "proptest"))]
 pub fn seeded(cases: u32) -> Config {
     Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(0x71d1_4765), ..Config::default() }
 }
