@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { inPage, launch } from "./harness/browsers.js";
 import { chromiumOn, startMachine } from "./harness/machine.js";
 import { readPage } from "./harness/manual.js";
+import { nginxSettings } from "./harness/recipes.js";
 import { until } from "./harness/server.js";
 
 /** The certificate that the page's nginx names. Only this machine sees it there. */
@@ -58,11 +59,8 @@ async function usePage(t, machine) {
 /** The nginx of the manual in front of both, as it is printed. */
 async function useNginx(machine, page) {
     assert.match(await machine.ask(`${CERTIFICATE}; echo made $?`), /made 0/);
-    const paths = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"].map((kind) => `${kind}_temp_path ${machine.home}/${kind};`);
     const { code } = page.take("nginx", "server_name app.example.com");
-    const settings = `pid ${machine.home}/nginx.pid; error_log ${machine.home}/error.log; events {}
-        http { access_log off; ${paths.join(" ")} ${code} }`;
-    await machine.write("nginx.conf", { code: settings });
+    await machine.write("nginx.conf", { code: nginxSettings(machine.home, code) });
     assert.equal(await machine.ask(`nginx -p ${machine.home} -c ${machine.home}/nginx.conf 2>/dev/null`), "");
     const signIn = `curl -s -k -c site -H 'Content-Type: application/json' -d '{"user":"alice"}' https://app.example.com/login`;
     assert.equal(await machine.ask(signIn), '{"user":"alice"}');

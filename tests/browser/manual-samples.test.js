@@ -1,13 +1,12 @@
 // Every sample of the manual that reads events, with event names that an EventSource also uses.
 
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
-import { BROWSERS, inPage, launch, openTab, serveHtml } from "./harness/browsers.js";
+import { test } from "node:test";
+import { BLANK, describeInEach, inPage, openTab, serveHtml } from "./harness/browsers.js";
 import { readPage } from "./harness/manual.js";
 import { startProtected } from "./harness/protected.js";
 import { startServer } from "./harness/server.js";
 
-const BLANK = '<!doctype html><title>An app</title><link rel="icon" href="data:,">';
 const NAMES = [undefined, "error", "open", "message", "error", undefined];
 /** The unnamed events, and those with the name `message`. */
 const READ = [0, 3, 5];
@@ -47,51 +46,45 @@ const publishNames = async (server, channel) => {
     for (const [data, event] of NAMES.entries()) await server.publish(channel, `${data}`, event && { event });
 };
 
-for (const name of BROWSERS) {
-    describe(`samples of the manual in ${name}`, () => {
-        let browser;
-        before(async () => (browser = await launch(name)));
-        after(() => browser?.close());
-
-        for (const { page, text, code } of SAMPLES) {
-            test(`the sample with ${text} of ${page} stays on its stream and reads what is for it`, async (t) => {
-                const server = await startServer(t);
-                const sample = code((await readPage(page)).find(text).code);
-                const tab = await openTab(t, browser);
-                await tab.goto(`${server.url}/healthz`);
-                await tab.evaluate(watchSources);
-                await tab.evaluate((sample) => Function(sample)(), sample);
-                await inPage(tab, () => window.opened === 1);
-                await publishNames(server, "project.123");
-                await inPage(tab, (last) => window.heard.includes(last), READ.at(-1));
-                const found = await tab.evaluate(() => ({ heard: window.heard, made: window.made, opened: window.opened }));
-                assert.deepEqual(found, { heard: READ, made: 1, opened: 1 });
-            });
-        }
-
-        test("live.js stays on its stream and reads what is for it", async (t) => {
-            const page = await serveHtml(t, BLANK);
-            const server = await startProtected(t, { settings: { CORS_ORIGINS: new URL(page).origin } });
-            const { code } = (await readPage("docs/manual/protect.md")).find("// live.js");
-            const tab = await openTab(t, browser);
-            await tab.goto(page);
+describeInEach("samples of the manual", (_, browser) => {
+    for (const { page, text, code } of SAMPLES) {
+        test(`the sample with ${text} of ${page} stays on its stream and reads what is for it`, async (t) => {
+            const server = await startServer(t);
+            const sample = code((await readPage(page)).find(text).code);
+            const tab = await openTab(t, browser());
+            await tab.goto(`${server.url}/healthz`);
             await tab.evaluate(watchSources);
-            await tab.evaluate(
-                async (hub, code, token) => {
-                    const { follow } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
-                    const onEvent = (event) => window.heard.push(event);
-                    const onGap = () => window.heard.push("gap");
-                    follow(hub, ["project.1"], { getToken: () => token, onEvent, onGap, onEnd: ({ code }) => window.heard.push(code) });
-                },
-                server.url,
-                code,
-                server.token({ subscribe: ["project.*"] }),
-            );
+            await tab.evaluate((sample) => Function(sample)(), sample);
             await inPage(tab, () => window.opened === 1);
-            await publishNames(server, "project.1");
+            await publishNames(server, "project.123");
             await inPage(tab, (last) => window.heard.includes(last), READ.at(-1));
             const found = await tab.evaluate(() => ({ heard: window.heard, made: window.made, opened: window.opened }));
             assert.deepEqual(found, { heard: READ, made: 1, opened: 1 });
         });
+    }
+
+    test("live.js stays on its stream and reads what is for it", async (t) => {
+        const page = await serveHtml(t, BLANK);
+        const server = await startProtected(t, { settings: { CORS_ORIGINS: new URL(page).origin } });
+        const { code } = (await readPage("docs/manual/protect.md")).find("// live.js");
+        const tab = await openTab(t, browser());
+        await tab.goto(page);
+        await tab.evaluate(watchSources);
+        await tab.evaluate(
+            async (hub, code, token) => {
+                const { follow } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
+                const onEvent = (event) => window.heard.push(event);
+                const onGap = () => window.heard.push("gap");
+                follow(hub, ["project.1"], { getToken: () => token, onEvent, onGap, onEnd: ({ code }) => window.heard.push(code) });
+            },
+            server.url,
+            code,
+            server.token({ subscribe: ["project.*"] }),
+        );
+        await inPage(tab, () => window.opened === 1);
+        await publishNames(server, "project.1");
+        await inPage(tab, (last) => window.heard.includes(last), READ.at(-1));
+        const found = await tab.evaluate(() => ({ heard: window.heard, made: window.made, opened: window.opened }));
+        assert.deepEqual(found, { heard: READ, made: 1, opened: 1 });
     });
-}
+});

@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
-import { BROWSERS, inPage, launch } from "./harness/browsers.js";
-import { isShown, isState, visitPage } from "./harness/page.js";
+import { test } from "node:test";
+import { describeInEach, inPage, launch } from "./harness/browsers.js";
+import { cutAndPublishTen, isShown, isState, openLive, visitPage } from "./harness/page.js";
 import { startServer } from "./harness/server.js";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -35,88 +35,75 @@ function lowContrast(minimum) {
     });
 }
 
-for (const name of BROWSERS) {
-    describe(`access to the page in ${name}`, () => {
-        let browser;
-        before(async () => (browser = await launch(name)));
-        after(() => browser?.close());
+describeInEach("access to the page", (name, browser) => {
+    const open = (t) => openLive(t, browser());
 
-        async function open(t) {
-            const server = await startServer(t);
-            const { tab } = await visitPage(t, browser, server.url, "project.1");
-            await inPage(tab, () => !document.getElementById("cut").disabled);
-            return { server, tab };
+    test("every control is reached by the keyboard, in the order of the page, and shows the focus", async (t) => {
+        const { tab } = await open(t);
+        const reached = [];
+        for (let step = 0; step < 30 && reached.at(-1) !== "snippet-publish"; step += 1) {
+            await tab.keyboard.press("Tab");
+            reached.push(
+                await tab.evaluate(() => {
+                    const { activeElement: focused } = document;
+                    const shown = focused.matches("[type=radio]") ? focused.nextElementSibling : focused;
+                    const hasOutline = getComputedStyle(shown).outlineStyle !== "none";
+                    return hasOutline ? focused.id || focused.name || focused.textContent : `no focus on ${focused.id}`;
+                }),
+            );
         }
-
-        test("every control is reached by the keyboard, in the order of the page, and shows the focus", async (t) => {
-            const { tab } = await open(t);
-            const reached = [];
-            for (let step = 0; step < 30 && reached.at(-1) !== "snippet-publish"; step += 1) {
-                await tab.keyboard.press("Tab");
-                reached.push(
-                    await tab.evaluate(() => {
-                        const { activeElement: focused } = document;
-                        const shown = focused.matches("[type=radio]") ? focused.nextElementSibling : focused;
-                        const hasOutline = getComputedStyle(shown).outlineStyle !== "none";
-                        return hasOutline ? focused.id || focused.name || focused.textContent : `no focus on ${focused.id}`;
-                    }),
-                );
-            }
-            const expected = ["channel", "cut", "pause", "events", "target", "event", "priority", "data", "numbered", "language"];
-            const order = reached.filter((id) => expected.includes(id));
-            assert.deepEqual(order, expected);
-            assert.equal(reached.at(-1), "snippet-publish");
-            assert.deepEqual(reached.filter((id) => id.startsWith("no focus")), []);
-        });
-
-        test("the language of the snippets is chosen by arrow keys", async (t) => {
-            const { tab } = await open(t);
-            await tab.focus("[value=javascript]");
-            await tab.keyboard.press("ArrowRight");
-            await inPage(tab, () => document.getElementById("snippet-watch").textContent.includes("urlopen"));
-        });
-
-        test("the page loads nothing from elsewhere, and links to the manual of its version", async (t) => {
-            const { server, tab } = await open(t);
-            const loaded = await tab.evaluate(() => performance.getEntriesByType("resource").map((entry) => entry.name));
-            assert.ok(loaded.length >= 7, loaded.join());
-            assert.deepEqual(loaded.filter((url) => !url.startsWith(`${server.url}/`)), []);
-            const manifest = await readFile(join(ROOT, "Cargo.toml"), "utf8");
-            const [, version] = /^version = "(.+)"/m.exec(manifest);
-            const [, repository] = /^repository = "(.+)"/m.exec(manifest);
-            assert.equal(await tab.$eval(".version", (part) => part.textContent), `version ${version}`);
-            const links = await tab.$$eval("nav a", (found) => found.map((link) => link.href));
-            const pages = links.filter((link) => link.startsWith(`${repository}/blob/main/`));
-            assert.equal(pages.length, 2);
-            for (const page of pages) assert.ok(existsSync(join(ROOT, page.slice(`${repository}/blob/main/`.length))), page);
-            const own = links.filter((link) => !pages.includes(link));
-            assert.deepEqual(own, [`${server.url}/openapi.json`]);
-            assert.equal((await fetch(own[0])).status, 200);
-        });
-
-        // Firefox's driver cannot choose a colour scheme.
-        const schemes = name === "chromium" ? ["light", "dark"] : ["light"];
-        for (const scheme of schemes) {
-            test(`every text can be read in the ${scheme} scheme`, async (t) => {
-                const { server, tab } = await open(t);
-                if (name === "chromium") await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-                await server.publish("project.1", "1", { event: "named" });
-                await isShown(tab, 1);
-                assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
-                await tab.click("#cut");
-                await tab.click("#numbered");
-                await inPage(tab, () => document.getElementById("waiting").textContent === "10 waiting");
-                assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
-                await tab.click("#cut");
-                await isShown(tab, 11);
-                assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
-                await tab.evaluate(() => (location.hash = "project..1"));
-                await isState(tab, "refused");
-                assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
-            });
-        }
+        const expected = ["channel", "cut", "pause", "events", "target", "event", "priority", "data", "numbered", "language"];
+        const order = reached.filter((id) => expected.includes(id));
+        assert.deepEqual(order, expected);
+        assert.equal(reached.at(-1), "snippet-publish");
+        assert.deepEqual(reached.filter((id) => id.startsWith("no focus")), []);
     });
-}
+
+    test("the language of the snippets is chosen by arrow keys", async (t) => {
+        const { tab } = await open(t);
+        await tab.focus("[value=javascript]");
+        await tab.keyboard.press("ArrowRight");
+        await inPage(tab, () => document.getElementById("snippet-watch").textContent.includes("urlopen"));
+    });
+
+    test("the page loads nothing from elsewhere, and links to the manual of its version", async (t) => {
+        const { server, tab } = await open(t);
+        const loaded = await tab.evaluate(() => performance.getEntriesByType("resource").map((entry) => entry.name));
+        assert.ok(loaded.length >= 7, loaded.join());
+        assert.deepEqual(loaded.filter((url) => !url.startsWith(`${server.url}/`)), []);
+        const manifest = await readFile(join(ROOT, "Cargo.toml"), "utf8");
+        const [, version] = /^version = "(.+)"/m.exec(manifest);
+        const [, repository] = /^repository = "(.+)"/m.exec(manifest);
+        assert.equal(await tab.$eval(".version", (part) => part.textContent), `version ${version}`);
+        const links = await tab.$$eval("nav a", (found) => found.map((link) => link.href));
+        const pages = links.filter((link) => link.startsWith(`${repository}/blob/main/`));
+        assert.equal(pages.length, 2);
+        for (const page of pages) assert.ok(existsSync(join(ROOT, page.slice(`${repository}/blob/main/`.length))), page);
+        const own = links.filter((link) => !pages.includes(link));
+        assert.deepEqual(own, [`${server.url}/openapi.json`]);
+        assert.equal((await fetch(own[0])).status, 200);
+    });
+
+    // Firefox's driver cannot choose a colour scheme.
+    const schemes = name === "chromium" ? ["light", "dark"] : ["light"];
+    for (const scheme of schemes) {
+        test(`every text can be read in the ${scheme} scheme`, async (t) => {
+            const { server, tab } = await open(t);
+            if (name === "chromium") await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+            await server.publish("project.1", "1", { event: "named" });
+            await isShown(tab, 1);
+            assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
+            await cutAndPublishTen(tab);
+            assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
+            await tab.click("#cut");
+            await isShown(tab, 11);
+            assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
+            await tab.evaluate(() => (location.hash = "project..1"));
+            await isState(tab, "refused");
+            assert.deepEqual(await tab.evaluate(lowContrast, CONTRAST_MIN), []);
+        });
+    }
+});
 
 test("nothing moves for people who want no motion", async (t) => {
     const browser = await launch("chromium");

@@ -1,26 +1,21 @@
 // The page at `/` for a new user: all of it in Chromium, its main path also in Firefox.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { inPage, launch } from "./harness/browsers.js";
-import { NARROW, fill, isShown, isStatus, screenshot, shown, stateOf, textOf, visitPage } from "./harness/page.js";
-import { startProxy } from "./harness/proxy.js";
+import { test } from "node:test";
+import { inPage, launch, shared } from "./harness/browsers.js";
+import {
+    NARROW, cutAndPublishTen, fill, isShown, isState, isStatus, isText, openLive, resumeTen, screenshot, shown,
+    stateOf, textOf,
+} from "./harness/page.js";
 import { startServer, until } from "./harness/server.js";
 
-let chromium;
-before(async () => (chromium = await launch("chromium")));
-after(() => chromium?.close());
+const chromium = shared("chromium");
 
-/** Opens the page on a channel, live, in Chromium unless another browser is named. */
-async function openPage(t, base, channel, { browser = chromium, viewport } = {}) {
-    const page = await visitPage(t, browser, base, channel, viewport);
-    await inPage(page.tab, () => !document.getElementById("cut").disabled);
-    return page;
-}
+/** Starts a hub and opens its page, in Chromium unless another browser is named. */
+const openPage = (t, { browser = chromium(), ...options } = {}) => openLive(t, browser, options);
 
 test("the page watches a channel and shows what is published to it", async (t) => {
-    const server = await startServer(t);
-    const { tab, complaints } = await openPage(t, server.url, "project.1");
+    const { server, tab, complaints } = await openPage(t);
     assert.equal(await stateOf(tab), "live");
 
     await fill(tab, "#data", "by button");
@@ -47,8 +42,7 @@ test("the page watches a channel and shows what is published to it", async (t) =
 });
 
 test("a stream that was cut on the page resumes with every event once and in order", async (t) => {
-    const server = await startServer(t);
-    const { tab, complaints } = await openPage(t, server.url, "project.1");
+    const { server, tab, complaints } = await openPage(t);
     await server.publish("project.1", "before");
     await isShown(tab, 1);
 
@@ -56,10 +50,10 @@ test("a stream that was cut on the page resumes with every event once and in ord
     await until("the hub sees the stream close", async () => (await server.connections()).length === 0);
     assert.equal(await stateOf(tab), "cut");
     await tab.click("#numbered");
-    await inPage(tab, () => document.getElementById("answer").textContent === "Stored at #2 to #11");
+    await isText(tab, "answer", "Stored at #2 to #11");
     await server.publish("project.1", "named", { event: "from.elsewhere" });
     await server.publish("project.2", "of another channel");
-    await inPage(tab, () => document.getElementById("waiting").textContent === "11 waiting");
+    await isText(tab, "waiting", "11 waiting");
     assert.equal(await textOf(tab, "#cut"), "Resume");
     await screenshot(tab, "page-wide-cut");
 
@@ -80,13 +74,9 @@ test("a stream that was cut on the page resumes with every event once and in ord
 test("the page cuts and resumes in Firefox, too", async (t) => {
     const browser = await launch("firefox");
     try {
-        const server = await startServer(t);
-        const { tab, complaints } = await openPage(t, server.url, "project.1", { browser });
-        await tab.click("#cut");
-        await tab.click("#numbered");
-        await inPage(tab, () => document.getElementById("waiting").textContent === "10 waiting");
-        await tab.click("#cut");
-        await isStatus(tab, "10 events replayed, none missing");
+        const { tab, complaints } = await openPage(t, { browser });
+        await cutAndPublishTen(tab);
+        await resumeTen(tab);
         assert.equal((await shown(tab, ".replayed")).length, 10);
         assert.deepEqual(complaints, []);
         await tab.close();
@@ -98,7 +88,7 @@ test("the page cuts and resumes in Firefox, too", async (t) => {
 test("a page that is cut before its first event resumes from where it began", async (t) => {
     const server = await startServer(t);
     await server.publish("project.1", "before the page came");
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { tab } = await openPage(t, { server });
     await tab.click("#cut");
     await server.publish("project.1", "first");
     await tab.click("#cut");
@@ -107,8 +97,7 @@ test("a page that is cut before its first event resumes from where it began", as
 });
 
 test("the page says when what it missed is gone", async (t) => {
-    const server = await startServer(t, { settings: { LOG_RETENTION_EVENTS: "5" } });
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { server, tab } = await openPage(t, { settings: { LOG_RETENTION_EVENTS: "5" } });
     await server.publish("project.1", "seen");
     await isShown(tab, 1);
     const [seen] = (await server.history("project.1")).events;
@@ -126,13 +115,11 @@ test("the page says when what it missed is gone", async (t) => {
 });
 
 test("the page tells what the browser fetched after a broken connection", async (t) => {
-    const server = await startServer(t);
-    const proxy = await startProxy(t, server.port);
-    const { tab } = await openPage(t, proxy.url, "project.1");
+    const { server, proxy, tab } = await openPage(t, { isProxied: true });
     await server.publish("project.1", "before");
     await isShown(tab, 1);
     proxy.cut();
-    await inPage(tab, () => document.body.dataset.state === "resuming");
+    await isState(tab, "resuming");
     await server.publishAll("project.1", ["1", "2", "3"]);
     proxy.mend();
     await isStatus(tab, "3 events replayed, none missing");
@@ -141,42 +128,33 @@ test("the page tells what the browser fetched after a broken connection", async 
 });
 
 test("the page fits a window of 360 pixels", async (t) => {
-    const server = await startServer(t);
     const long = `project.${"long-name-".repeat(12)}end`;
-    const { tab, complaints } = await openPage(t, server.url, long, { viewport: NARROW });
+    const { server, tab, complaints } = await openPage(t, { channel: long, viewport: NARROW });
     const width = () => tab.evaluate(() => document.documentElement.scrollWidth);
     assert.equal(await width(), NARROW.width);
     await server.publish(long, "word".repeat(200));
     await server.publish(long, JSON.stringify({ list: [{ key: "x".repeat(300) }] }));
     await isShown(tab, 2);
-    await tab.click("#cut");
-    await tab.click("#numbered");
-    await inPage(tab, () => document.getElementById("waiting").textContent === "10 waiting");
+    await cutAndPublishTen(tab);
     assert.equal(await width(), NARROW.width);
-    await tab.click("#cut");
-    await isStatus(tab, "10 events replayed, none missing");
+    await resumeTen(tab);
     assert.equal(await width(), NARROW.width);
     assert.deepEqual(complaints, []);
 });
 
 test("cutting and resuming works in a narrow, dark window", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "project.42", { viewport: NARROW });
+    const { tab } = await openPage(t, { viewport: NARROW });
     await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
     await tab.click("#publish [type=submit]");
     await isShown(tab, 1);
-    await tab.click("#cut");
-    await tab.click("#numbered");
-    await inPage(tab, () => document.getElementById("waiting").textContent === "10 waiting");
+    await cutAndPublishTen(tab);
     await screenshot(tab, "page-narrow-cut");
-    await tab.click("#cut");
-    await isStatus(tab, "10 events replayed, none missing");
+    await resumeTen(tab);
     await screenshot(tab, "page-narrow");
 });
 
 test("a bad channel shows what the hub says of it, to watch and to publish", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { server, tab } = await openPage(t);
     const said = await fetch(`${server.url}/api/v1/events/project..1`).then((answer) => answer.json());
     await fill(tab, "#channel", "project..1");
     await tab.click("#watch [type=submit]");
@@ -194,8 +172,7 @@ test("a bad channel shows what the hub says of it, to watch and to publish", asy
 });
 
 test("markup in names and data stays text", async (t) => {
-    const server = await startServer(t);
-    const { tab, complaints } = await openPage(t, server.url, "project.1");
+    const { tab, complaints } = await openPage(t);
     const markup = `<img src=x onerror="document.title='run'"><script>document.title='run'</script>`;
     await fill(tab, "#event", markup);
     await fill(tab, "#data", markup);
@@ -209,8 +186,7 @@ test("markup in names and data stays text", async (t) => {
 });
 
 test("data that is JSON is laid out only where that changes nothing of it", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { server, tab } = await openPage(t);
     const long = { list: Array.from({ length: 20 }, (_, index) => index), text: "a\nb" };
     const imprecise = `{"large":12345678901234567890,"padding":"${"x".repeat(80)}"}`;
     await server.publishAll("project.1", [JSON.stringify(long), imprecise, '{"short":1}', "not JSON"]);
@@ -219,8 +195,7 @@ test("data that is JSON is laid out only where that changes nothing of it", asyn
 });
 
 test("an event called like one of the browser's own is shown as any other", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { server, tab } = await openPage(t);
     for (const event of ["open", "error", "message"]) await server.publish("project.1", event, { event });
     await isShown(tab, 3);
     assert.deepEqual(await shown(tab), ["open", "error", "message"]);
@@ -228,8 +203,7 @@ test("an event called like one of the browser's own is shown as any other", asyn
 });
 
 test("a link with a channel opens that channel, and a new hash changes it", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "user:7:messages");
+    const { server, tab } = await openPage(t, { channel: "user:7:messages" });
     assert.equal(await tab.$eval("#channel", (field) => field.value), "user:7:messages");
     await tab.evaluate(() => (location.hash = "project.*"));
     await isStatus(tab, "Watching project.*");
@@ -239,8 +213,7 @@ test("a link with a channel opens that channel, and a new hash changes it", asyn
 });
 
 test("every control of the page has a name and is reached by the keyboard", async (t) => {
-    const server = await startServer(t);
-    const { tab } = await openPage(t, server.url, "project.1");
+    const { tab } = await openPage(t);
     const nameless = await tab.$$eval("input, select, textarea, button, [tabindex]", (found) =>
         found
             .filter((part) => !(part.labels?.[0] ?? part).textContent.trim() && !part.ariaLabel)

@@ -1,25 +1,22 @@
 // The page's code in the manual's page on a protected hub, as printed, in Chromium.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { inPage, launch, openTab, serveHtml } from "./harness/browsers.js";
+import { test } from "node:test";
+import { BLANK, hasData, inPage, openTab, seenBy, serveHtml, shared } from "./harness/browsers.js";
 import { readPage } from "./harness/manual.js";
 import { startProtected } from "./harness/protected.js";
 import { startProxy } from "./harness/proxy.js";
 
-const BLANK = '<!doctype html><title>An app</title><link rel="icon" href="data:,">';
 const READS = { subscribe: ["project.*"] };
 
-let chromium;
-before(async () => (chromium = await launch("chromium")));
-after(() => chromium?.close());
+const chromium = shared("chromium");
 
 /** Opens an app of a listed origin that follows a channel with the manual's code; `makeToken` stands for its backend. */
 async function openApp(t, makeToken) {
     const page = await serveHtml(t, BLANK);
     const server = await startProtected(t, { settings: { CORS_ORIGINS: new URL(page).origin } });
     const proxy = await startProxy(t, server.port);
-    const tab = await openTab(t, chromium);
+    const tab = await openTab(t, chromium());
     await tab.exposeFunction("getToken", () => makeToken(server));
     await tab.goto(page);
     await tab.evaluate(
@@ -49,8 +46,6 @@ async function openApp(t, makeToken) {
 }
 
 const isOpened = (tab, count) => inPage(tab, (want) => window.seen.opened >= want, count);
-const hasData = (tab, count) => inPage(tab, (want) => window.seen.data.length >= want, count);
-const seenBy = (tab) => tab.evaluate(() => window.seen);
 
 test("the manual's page goes on without a hole when its token expires and when it is cut", async (t) => {
     // The first token is short, those after it are not.

@@ -2,9 +2,11 @@
 
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { after, before, describe } from "node:test";
 import puppeteer from "puppeteer-core";
 
-export const BROWSERS = ["chromium", "firefox"];
+/** An empty page, for which the browser requests no icon. */
+export const BLANK = '<!doctype html><title>A page</title><link rel="icon" href="data:,">';
 
 const CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -62,6 +64,19 @@ export async function launch(name, { hosts = [], program } = {}) {
     return browser;
 }
 
+/** Starts a browser for all tests of a file or suite. Returns a function that returns it. */
+export function shared(name) {
+    let browser;
+    before(async () => (browser = await launch(name)));
+    after(() => browser?.close());
+    return () => browser;
+}
+
+/** Describes a suite once for each browser; `define` gets the browser's name and a function that returns it. */
+export function describeInEach(title, define) {
+    for (const name of ["chromium", "firefox"]) describe(`${title} in ${name}`, () => define(name, shared(name)));
+}
+
 function chromium(hosts, program) {
     return {
         browser: "chrome",
@@ -101,6 +116,11 @@ export async function openTab(test, browser) {
     test.after(() => tab.isClosed() || tab.close());
     return tab;
 }
+
+/** What a page noted in `window.seen`. */
+export const seenBy = (tab) => tab.evaluate(() => window.seen);
+/** Waits until the page has noted so many events. */
+export const hasData = (tab, count) => inPage(tab, (want) => window.seen.data.length >= want, count);
 
 /** Waits until a function of the page returns a true value; polls, because a background tab paints nothing. */
 export function inPage(tab, condition, ...values) {

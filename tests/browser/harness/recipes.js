@@ -72,13 +72,17 @@ async function run(t, port, command, args, options) {
     return `http://127.0.0.1:${port}`;
 }
 
+/** The settings of an nginx that has its files in `folder`. */
+export function nginxSettings(folder, servers) {
+    const paths = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`);
+    return `pid ${folder}/nginx.pid; error_log ${folder}/error.log; events {}
+        http { access_log off; ${paths.join(" ")} ${servers} }`;
+}
+
 async function nginx(t, hub) {
     const [port, cwd] = [await freePort(), await folder(t)];
-    const paths = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"].map((kind) => `${kind}_temp_path ${cwd}/${kind};`);
-    const settings = `pid ${cwd}/nginx.pid; error_log ${cwd}/error.log; events {}
-        http { access_log off; ${paths.join(" ")} server { listen 127.0.0.1:${port};
-        ${await recipe("**nginx** (", hub)} } }`;
-    await writeFile(join(cwd, "nginx.conf"), settings);
+    const server = `server { listen 127.0.0.1:${port}; ${await recipe("**nginx** (", hub)} }`;
+    await writeFile(join(cwd, "nginx.conf"), nginxSettings(cwd, server));
     const args = ["-p", cwd, "-c", "nginx.conf", "-g", "daemon off; master_process off;"];
     return run(t, port, "nginx", args, { cwd });
 }

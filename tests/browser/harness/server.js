@@ -101,6 +101,9 @@ function requests(url, headers) {
     };
 }
 
+/** The numbers of a range, as texts. */
+export const numbered = (first, last) => Array.from({ length: last - first + 1 }, (_, index) => `${first + index}`);
+
 /** Polls until `condition` returns a true value, and returns it. */
 export async function until(what, condition, deadlineMs = 15_000) {
     const end = Date.now() + deadlineMs;
