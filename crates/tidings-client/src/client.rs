@@ -178,7 +178,7 @@ impl Client {
         body: Bytes,
     ) -> Result<Exchange, Error> {
         let request = self.request(method, path, headers, body)?;
-        self.shared.transport.send_fresh(request).await
+        self.shared.transport.send(request, false).await
     }
 
     pub(crate) fn settings(&self) -> ClientSettings {
@@ -201,7 +201,7 @@ impl Client {
         let request = self.request(Method::POST, path, headers, body)?;
         let limit = self.shared.settings.timeout;
         let answer = timeout(limit, async {
-            let mut exchange = self.shared.transport.send(request).await?;
+            let mut exchange = self.shared.transport.send(request, true).await?;
             if exchange.status() != 200 {
                 return Err(exchange.into_error().await);
             }

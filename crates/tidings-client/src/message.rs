@@ -113,23 +113,16 @@ impl Message {
 
     /// Returns the query of `POST /api/v1/events/{channel}` with its question mark; empty if no parameter is set.
     pub(crate) fn query(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        if let Some(name) = &self.event {
-            query.append_pair("event", name);
-        }
-        if let Some(priority) = self.priority {
-            query.append_pair("priority", priority.as_str());
-        }
-        if let Some(key) = &self.key {
-            query.append_pair("key", key);
-        }
-        if let Some(ttl) = self.ttl {
-            query.append_pair("ttl", &ttl.as_millis().to_string());
-        }
-        if !self.store {
-            query.append_pair("store", "false");
-        }
-        let query = query.finish();
+        let ttl = self.ttl.map(|ttl| ttl.as_millis().to_string());
+        let parameters = [
+            ("event", self.event.as_deref()),
+            ("priority", self.priority.map(Priority::as_str)),
+            ("key", self.key.as_deref()),
+            ("ttl", ttl.as_deref()),
+            ("store", (!self.store).then_some("false")),
+        ];
+        let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
         if query.is_empty() { query } else { format!("?{query}") }
     }
 }

@@ -76,30 +76,24 @@ impl HttpTransport {
         Ok(Self { base: base.into(), pooled, fresh })
     }
 
-    /// Sends over a pooled connection and waits for the head of the answer.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        self.exchange(&self.pooled, request).await
-    }
-
-    /// Sends over a connection of its own and waits for the head of the answer.
-    pub(crate) async fn send_fresh(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        self.exchange(&self.fresh, request).await
-    }
-
-    async fn exchange(&self, sender: &HttpSender, request: Request<Full<Bytes>>) -> Result<Exchange, Error> {
-        match sender.request(request).await {
-            Ok(response) => Ok(Exchange { base: self.base.clone(), response }),
-            Err(error) => {
-                let (kind, problem) = if error.is_connect() {
-                    (ErrorKind::Connect, "no connection to")
-                } else {
-                    (ErrorKind::Interrupted, "no answer before the connection broke from")
-                };
-                let (base, cause) = (&self.base, root_cause(&error));
-                let hint = other_scheme(base, &error).map_or_else(String::new, |hint| format!("; {hint}"));
-                Err(Error::new(kind, format!("{problem} {base}: {cause}{hint}")).with_source(error))
-            }
-        }
+    /// Sends over a pooled connection, or over one of its own, and waits for the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        is_pooled: bool,
+    ) -> Result<Exchange, Error> {
+        let sender = if is_pooled { &self.pooled } else { &self.fresh };
+        let response = sender.request(request).await.map_err(|error| {
+            let (kind, problem) = if error.is_connect() {
+                (ErrorKind::Connect, "no connection to")
+            } else {
+                (ErrorKind::Interrupted, "no answer before the connection broke from")
+            };
+            let (base, cause) = (&self.base, root_cause(&error));
+            let hint = other_scheme(base, &error).map_or_else(String::new, |hint| format!("; {hint}"));
+            Error::new(kind, format!("{problem} {base}: {cause}{hint}")).with_source(error)
+        })?;
+        Ok(Exchange { base: self.base.clone(), response })
     }
 }
 
