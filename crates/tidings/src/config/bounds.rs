@@ -9,7 +9,7 @@ mod text;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use self::text::{out_of_bound, too_many};
+use self::text::SettingErrors;
 use super::{Settings, error::SettingError, network::network};
 
 pub use self::auth::{
@@ -73,11 +73,23 @@ const _: () = assert!(*EVENT_BYTES.end() <= *BODY_BYTES.end());
 impl Settings {
     /// Returns the errors of these settings: values out of their [bounds](self), and contradictions.
     pub fn validate(&self) -> Vec<SettingError> {
-        errors(self)
+        let mut errors = SettingErrors::default();
+        check_bounds(self, &mut errors);
+        check_lists(self, &mut errors);
+        origins::check(self, &mut errors);
+        if let Some(auth) = &self.auth {
+            auth::check(auth, &mut errors);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis::check(redis, &mut errors);
+        }
+        check_relations(self, &mut errors);
+        errors.0
     }
 }
 
-fn errors(settings: &Settings) -> Vec<SettingError> {
+fn check_bounds(settings: &Settings, errors: &mut SettingErrors) {
     let Settings { log, stream, server, limits, shutdown, .. } = settings;
     let durations = [
         ("log.retention_age", Some(log.retention_age), RETENTION_AGE),
@@ -106,73 +118,44 @@ fn errors(settings: &Settings) -> Vec<SettingError> {
         ("limits.publishes_per_second", limits.publishes_per_second, PUBLISHES_PER_SECOND),
         ("limits.streams_per_second", limits.streams_per_second, STREAMS_PER_SECOND),
     ];
-    let mut faults = Vec::new();
     for (setting, value, bound) in durations {
-        faults.extend(value.and_then(|value| out_of_bound(setting, value, &bound, duration_text)));
+        errors.check(setting, value, &bound, duration_text);
     }
     for (setting, value, bound) in sizes {
-        faults.extend(out_of_bound(setting, value, &bound, size_text));
+        errors.check(setting, Some(value), &bound, size_text);
     }
     for (setting, value, bound) in counts {
-        faults
-            .extend(value.and_then(|value| out_of_bound(setting, value, &bound, |count| count.to_string())));
+        errors.check(setting, value, &bound, |count| count);
     }
-    faults.extend(list_faults(settings));
-    faults.extend(origins::errors(settings));
-    faults.extend(settings.auth.iter().flat_map(auth::errors));
-    #[cfg(feature = "redis")]
-    faults.extend(settings.redis.iter().flat_map(redis::errors));
-    faults.extend(relation_faults(settings));
-    faults
 }
 
-fn list_faults(settings: &Settings) -> Vec<SettingError> {
-    let mut faults = Vec::new();
-    if settings.listen.is_empty() {
-        let problem = "is empty; at least one address, for example 127.0.0.1:8000".to_owned();
-        faults.push(SettingError { setting: "listen", problem });
-    }
-    let lengths = [
-        ("listen", settings.listen.len()),
-        ("channels.types", settings.channels.types.len()),
-        ("cors.origins", settings.cors.origins.len()),
-        ("cors.headers", settings.cors.headers.len()),
-        ("limits.trusted_proxies", settings.limits.trusted_proxies.len()),
-    ];
-    faults.extend(lengths.into_iter().filter_map(|(setting, length)| too_many(setting, length)));
+fn check_lists(settings: &Settings, errors: &mut SettingErrors) {
+    let is_missing = settings.listen.is_empty();
+    let problem = || "is empty; at least one address, for example 127.0.0.1:8000".to_owned();
+    errors.add("listen", is_missing.then(problem));
+    errors.check_length("listen", settings.listen.len());
+    errors.check_length("channels.types", settings.channels.types.len());
+    errors.check_length("cors.origins", settings.cors.origins.len());
+    errors.check_length("cors.headers", settings.cors.headers.len());
+    errors.check_length("limits.trusted_proxies", settings.limits.trusted_proxies.len());
     for name in &settings.cors.headers {
-        if name.parse::<http::HeaderName>().is_err() {
-            let problem = format!("has {name:?}, which is no name of a header; for example X-Request-Id");
-            faults.push(SettingError { setting: "cors.headers", problem });
-        }
+        let problem = || format!("has {name:?}, which is no name of a header; for example X-Request-Id");
+        errors.add("cors.headers", name.parse::<http::HeaderName>().is_err().then(problem));
     }
     for text in &settings.limits.trusted_proxies {
-        let fault = network(text).err();
-        faults.extend(fault.map(|problem| SettingError { setting: "limits.trusted_proxies", problem }));
+        errors.add("limits.trusted_proxies", network(text).err());
     }
-    faults
 }
 
-fn relation_faults(settings: &Settings) -> Vec<SettingError> {
-    let limits = &settings.limits;
-    let body = (limits.event_bytes > limits.body_bytes).then(|| SettingError {
-        setting: "limits.event_bytes",
-        problem: format!(
-            "is {}; at most limits.body_bytes, which is {}",
-            size_text(limits.event_bytes),
-            size_text(limits.body_bytes)
-        ),
-    });
-    let files = settings.server.tls.as_ref().map(|tls| {
-        [
-            ("server.tls.cert_file", &tls.cert_file, "server.tls.key_file"),
-            ("server.tls.key_file", &tls.key_file, "server.tls.cert_file"),
-        ]
-    });
-    let missing = files.into_iter().flatten().filter(|(_, path, _)| path.as_os_str().is_empty());
-    let missing = missing.map(|(setting, _, other)| SettingError {
-        setting,
-        problem: format!("is missing beside {other}; TLS takes both files, so give both or neither"),
-    });
-    body.into_iter().chain(missing).collect()
+fn check_relations(settings: &Settings, errors: &mut SettingErrors) {
+    let (event, body) = (settings.limits.event_bytes, settings.limits.body_bytes);
+    let problem =
+        || format!("is {}; at most limits.body_bytes, which is {}", size_text(event), size_text(body));
+    errors.add("limits.event_bytes", (event > body).then(problem));
+    let Some(tls) = &settings.server.tls else { return };
+    let (cert, key) = ("server.tls.cert_file", "server.tls.key_file");
+    for (setting, path, other) in [(cert, &tls.cert_file, key), (key, &tls.key_file, cert)] {
+        let problem = || format!("is missing beside {other}; TLS takes both files, so give both or neither");
+        errors.add(setting, path.as_os_str().is_empty().then(problem));
+    }
 }

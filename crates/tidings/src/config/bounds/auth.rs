@@ -8,11 +8,8 @@ use std::time::Duration;
 use http::Uri;
 use tidings_protocol::Pattern;
 
-use super::super::{
-    auth::{Algorithm, AuthSettings, KeySettings},
-    error::SettingError,
-};
-use super::text::{duration_text, out_of_bound, too_many};
+use super::super::auth::{Algorithm, AuthSettings, KeySettings};
+use super::text::{SettingErrors, duration_text};
 
 /// `auth.leeway`.
 pub const LEEWAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
@@ -76,7 +73,8 @@ pub fn pattern_fault(pattern: &str, with_user: bool) -> Option<String> {
     }
 }
 
-pub(super) fn errors(auth: &AuthSettings) -> Vec<SettingError> {
+pub(super) fn check(auth: &AuthSettings, errors: &mut SettingErrors) {
+    check_tokens(auth, errors);
     let durations = [
         ("auth.leeway", auth.leeway, LEEWAY),
         ("auth.hook_timeout", auth.hook_timeout, HOOK_TIMEOUT),
@@ -84,41 +82,31 @@ pub(super) fn errors(auth: &AuthSettings) -> Vec<SettingError> {
         ("auth.hook_recheck", auth.hook_recheck, HOOK_RECHECK),
         ("auth.token_max_age", auth.token_max_age, TOKEN_MAX_AGE),
     ];
-    let lengths = [
-        ("auth.audience", auth.audience.len()),
-        ("auth.issuer", auth.issuer.len()),
-        ("auth.user.subscribe", auth.user_subscribe.len()),
-        ("auth.anonymous.subscribe", auth.anonymous_subscribe.len()),
-        ("auth.keys", auth.keys.len()),
-    ];
-    let durations = durations
-        .into_iter()
-        .filter_map(|(setting, value, bound)| out_of_bound(setting, value, &bound, duration_text));
-    let lengths = lengths.into_iter().filter_map(|(setting, length)| too_many(setting, length));
-    let mut faults: Vec<SettingError> =
-        token_faults(auth).into_iter().chain(durations).chain(lengths).collect();
-    let mut add = |setting: &'static str, problem: Option<String>| {
-        faults.extend(problem.map(|problem| SettingError { setting, problem }));
-    };
-    add("auth.cookie", auth.cookie.as_deref().and_then(cookie_fault));
-    add("auth.user_claim", claim_fault(&auth.user_claim));
-    add("auth.hook", auth.hook.as_deref().and_then(hook_fault));
+    for (setting, value, bound) in durations {
+        errors.check(setting, Some(value), &bound, duration_text);
+    }
+    errors.check_length("auth.audience", auth.audience.len());
+    errors.check_length("auth.issuer", auth.issuer.len());
+    errors.check_length("auth.user.subscribe", auth.user_subscribe.len());
+    errors.check_length("auth.anonymous.subscribe", auth.anonymous_subscribe.len());
+    errors.check_length("auth.keys", auth.keys.len());
+    errors.add("auth.cookie", auth.cookie.as_deref().and_then(cookie_fault));
+    errors.add("auth.user_claim", claim_fault(&auth.user_claim));
+    errors.add("auth.hook", auth.hook.as_deref().and_then(hook_fault));
     for pattern in &auth.user_subscribe {
-        add("auth.user.subscribe", pattern_fault(pattern, true));
+        errors.add("auth.user.subscribe", pattern_fault(pattern, true));
     }
     for pattern in &auth.anonymous_subscribe {
-        add("auth.anonymous.subscribe", pattern_fault(pattern, false));
+        errors.add("auth.anonymous.subscribe", pattern_fault(pattern, false));
     }
     for problem in keys_faults(&auth.keys) {
-        add("auth.keys", Some(problem));
+        errors.add("auth.keys", Some(problem));
     }
-    faults
 }
 
-/// Returns the errors of the settings that verify tokens.
-fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
-    let mut faults = Vec::new();
-    let mut add = |setting: &'static str, problem: String| faults.push(SettingError { setting, problem });
+/// Checks the settings that verify tokens.
+fn check_tokens(auth: &AuthSettings, errors: &mut SettingErrors) {
+    let mut add = |setting: &'static str, problem: String| errors.add(setting, Some(problem));
     if auth.secret.as_ref().is_some_and(|secret| secret.reveal().is_empty()) {
         add("auth.secret", "is empty; make one with `openssl rand -base64 48`".to_owned());
     }
@@ -145,7 +133,6 @@ fn token_faults(auth: &AuthSettings) -> Vec<SettingError> {
             add(setting, "has an empty text, which no token names; remove it".to_owned());
         }
     }
-    faults
 }
 
 /// Returns the problem of a cookie's name. Source: RFC 6265, 4.1.1: it is a token of HTTP.

@@ -1,14 +1,12 @@
 //! Bounds of `cors.origins`.
 
-use super::super::{Settings, error::SettingError};
+use super::super::Settings;
+use super::text::SettingErrors;
 
-pub(super) fn errors(settings: &Settings) -> Vec<SettingError> {
-    let origins = &settings.cors.origins;
-    let problems = origins.iter().filter_map(|origin| match origin.as_str() {
-        "*" => any_fault(settings),
-        _ => fault(origin),
-    });
-    problems.map(|problem| SettingError { setting: "cors.origins", problem }).collect()
+pub(super) fn check(settings: &Settings, errors: &mut SettingErrors) {
+    for origin in &settings.cors.origins {
+        errors.add("cors.origins", if origin == "*" { any_fault(settings) } else { fault(origin) });
+    }
 }
 
 /// Returns the problem of `*`, which must not be combined with credentials that a browser adds by itself.

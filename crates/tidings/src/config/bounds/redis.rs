@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use tidings_protocol::{Pattern, Subscription};
 
-use super::super::{
-    error::SettingError,
-    redis::{RedisSettings, is_of_key_events},
-};
-use super::text::{duration_text, out_of_bound, too_many};
+use super::super::redis::{RedisSettings, is_of_key_events};
+use super::text::{SettingErrors, duration_text};
 
 /// `redis.deadline`.
 pub const REDIS_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_mins(5);
@@ -20,43 +17,31 @@ pub const REDIS_REPLICAS_MIN: RangeInclusive<u64> = 0..=32;
 /// Longest `redis.prefix`.
 pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
 
-pub(super) fn errors(redis: &RedisSettings) -> Vec<SettingError> {
-    let durations =
-        [("redis.deadline", redis.deadline, REDIS_DEADLINE), ("redis.lease", redis.lease, REDIS_LEASE)];
-    let durations = durations
-        .into_iter()
-        .filter_map(|(setting, value, bound)| out_of_bound(setting, value, &bound, duration_text));
-    let replicas = out_of_bound("redis.replicas_min", redis.replicas_min, &REDIS_REPLICAS_MIN, |count| count);
-    let mut faults: Vec<SettingError> = durations.chain(replicas).collect();
-    let mut add = |setting: &'static str, problem: Option<String>| {
-        faults.extend(problem.map(|problem| SettingError { setting, problem }));
-    };
-    add("redis.url", url_fault(redis));
+pub(super) fn check(redis: &RedisSettings, errors: &mut SettingErrors) {
+    errors.check("redis.deadline", Some(redis.deadline), &REDIS_DEADLINE, duration_text);
+    errors.check("redis.lease", Some(redis.lease), &REDIS_LEASE, duration_text);
+    errors.check("redis.replicas_min", Some(redis.replicas_min), &REDIS_REPLICAS_MIN, |count| count);
+    errors.add("redis.url", url_fault(redis));
     for (setting, file) in [
         ("redis.ca_file", &redis.ca_file),
         ("redis.cert_file", &redis.cert_file),
         ("redis.key_file", &redis.key_file),
     ] {
-        add(setting, file.as_ref().and_then(|_| no_tls_fault(redis)));
+        errors.add(setting, file.as_ref().and_then(|_| no_tls_fault(redis)));
     }
-    match (&redis.cert_file, &redis.key_file) {
-        (Some(_), None) => {
-            add("redis.cert_file", Some("is set without redis.key_file; set both or none".into()));
-        }
-        (None, Some(_)) => {
-            add("redis.key_file", Some("is set without redis.cert_file; set both or none".into()));
-        }
-        _ => {}
+    let (cert, key) = (("redis.cert_file", &redis.cert_file), ("redis.key_file", &redis.key_file));
+    for ((setting, file), (other, missing)) in [(cert, key), (key, cert)] {
+        let problem = || format!("is set without {other}; set both or none");
+        errors.add(setting, (file.is_some() && missing.is_none()).then(problem));
     }
-    add("redis.prefix", prefix_fault(&redis.prefix));
+    errors.add("redis.prefix", prefix_fault(&redis.prefix));
     let lists =
         [("redis.listen", &redis.listen), ("redis.capture", &redis.capture), ("redis.mirror", &redis.mirror)];
     for (setting, patterns) in lists {
-        add(setting, list_fault(setting, patterns));
-        add(setting, too_many(setting, patterns.len()).map(|fault| fault.problem));
+        errors.add(setting, list_fault(setting, patterns));
+        errors.check_length(setting, patterns.len());
     }
-    add("redis.capture", capture_fault(redis));
-    faults
+    errors.add("redis.capture", capture_fault(redis));
 }
 
 fn url_fault(redis: &RedisSettings) -> Option<String> {

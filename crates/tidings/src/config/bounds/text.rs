@@ -33,22 +33,35 @@ pub fn size_text(bytes: u64) -> String {
     }
 }
 
-pub(super) fn out_of_bound<T: PartialOrd + Copy, D: Display>(
-    setting: &'static str,
-    value: T,
-    bound: &RangeInclusive<T>,
-    text: fn(T) -> D,
-) -> Option<SettingError> {
-    let (low, high) = (*bound.start(), *bound.end());
-    let side = match () {
-        () if value < low => format!("at least {}", text(low)),
-        () if value > high => format!("at most {}", text(high)),
-        () => return None,
-    };
-    Some(SettingError { setting, problem: format!("is {}; {side}", text(value)) })
-}
+/// Errors of settings, in the order of the checks.
+#[derive(Default)]
+pub(super) struct SettingErrors(pub(super) Vec<SettingError>);
 
-pub(super) fn too_many(setting: &'static str, length: usize) -> Option<SettingError> {
-    let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
-    (length > LIST_ENTRIES_MAX).then_some(SettingError { setting, problem })
+impl SettingErrors {
+    /// Adds the problem of a setting, if there is one.
+    pub(super) fn add(&mut self, setting: &'static str, problem: Option<String>) {
+        self.0.extend(problem.map(|problem| SettingError { setting, problem }));
+    }
+
+    /// Checks a value against its bound; no value is within it.
+    pub(super) fn check<T: PartialOrd + Copy, D: Display>(
+        &mut self,
+        setting: &'static str,
+        value: Option<T>,
+        bound: &RangeInclusive<T>,
+        text: fn(T) -> D,
+    ) {
+        let problem = value.and_then(|value| match (*bound.start(), *bound.end()) {
+            (low, _) if value < low => Some(format!("is {}; at least {}", text(value), text(low))),
+            (_, high) if value > high => Some(format!("is {}; at most {}", text(value), text(high))),
+            _ => None,
+        });
+        self.add(setting, problem);
+    }
+
+    /// Checks the number of a list's entries.
+    pub(super) fn check_length(&mut self, setting: &'static str, length: usize) {
+        let problem = format!("has {length} entries; at most {LIST_ENTRIES_MAX}");
+        self.add(setting, (length > LIST_ENTRIES_MAX).then_some(problem));
+    }
 }
