@@ -1,17 +1,11 @@
 //! Hooks of a host application: a closure or a struct, which the hub asks before a client reads or publishes.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tidings::{
-    AccessRequest, Action, Delivery, Hook, HookError, Hub, Publication, Start,
-    config::{AuthSettings, Settings},
-};
+use tidings::config::{AuthSettings, Settings};
+use tidings::{AccessRequest, Action, Delivery, Hook, HookError, Hub, Publication, Start};
 use tokio::time::timeout;
 
 use crate::served_hub::{DEADLINE, ServedHub, channel, memory_settings};

@@ -7,10 +7,12 @@ mod http;
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
+use serde::Serialize;
+
 pub(crate) use self::client::HookClient;
 
-/// Request to the hook.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Request to the hook. Its JSON is the body that `auth.hook` gets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct AccessRequest {
     /// User or session; `None` for a client without credentials.
     pub principal: Option<Subject>,
@@ -19,11 +21,13 @@ pub struct AccessRequest {
     /// Channel or pattern.
     pub channel: String,
     /// Whether `channel` is a pattern.
+    #[serde(rename = "pattern", skip_serializing_if = "std::ops::Not::not")]
     pub is_pattern: bool,
 }
 
 /// Subject of credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Subject {
     /// A user, by the name in the token.
@@ -33,7 +37,8 @@ pub enum Subject {
 }
 
 /// Action on a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Action {
     /// Read it: live, replayed or as history.

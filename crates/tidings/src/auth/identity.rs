@@ -4,15 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::Subscription;
 
-use super::{
-    hook::Subject,
-    permissions::Permissions,
-    token::{Claims, KeyFingerprint},
-};
-use crate::config::{
-    Algorithm,
-    bounds::{KEY_NAME_BYTES_MAX, USER_NAME_BYTES_MAX},
-};
+use super::hook::Subject;
+use super::permissions::Permissions;
+use super::token::{Claims, KeyFingerprint};
+use crate::config::Algorithm;
+use crate::config::bounds::{KEY_NAME_BYTES_MAX, USER_NAME_BYTES_MAX};
 
 const OF_USER: &str = "user:";
 const OF_KEY: &str = "key:";

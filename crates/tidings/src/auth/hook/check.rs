@@ -7,16 +7,12 @@ use tidings_protocol::Subscription;
 use tracing::debug;
 
 use super::{AccessRequest, Action, HookClient, Subject};
-use crate::{
-    auth::{
-        denial::{DeniedAction, DeniedBy, denied_by},
-        identity::{HookSubject, Identity},
-        policy::Policy,
-        state::Authorizer,
-    },
-    config::AuthSettings,
-    error::Error,
-};
+use crate::auth::denial::{DeniedAction, DeniedBy, denied_by};
+use crate::auth::identity::{HookSubject, Identity};
+use crate::auth::policy::Policy;
+use crate::auth::state::Authorizer;
+use crate::config::AuthSettings;
+use crate::error::Error;
 
 impl Authorizer {
     /// Returns the interval at which the hook is asked again about open streams; `None` without a hook.

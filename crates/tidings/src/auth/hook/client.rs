@@ -1,27 +1,21 @@
 //! Client of the hook: one call at a time for equal requests, a deadline for each, and a cache of answers.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use tidings_sync::{Mutex, MutexGuard};
-use tokio::{
-    sync::{Mutex as AsyncMutex, Semaphore},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::{AccessRequest, AnyHook, Hook, HookError, cache::AnswerCache, http::HttpHook};
-use crate::{
-    config::AuthSettings,
-    error::{Code, Error},
-    lock,
-    metrics::Metrics,
-};
+use crate::config::AuthSettings;
+use crate::error::{Code, Error};
+use crate::lock;
+use crate::metrics::Metrics;
 
 /// Calls of the hook at the same time. Further requests wait until their deadlines.
 const CALLS_MAX: usize = 64;
@@ -82,7 +76,7 @@ impl HookClient {
     /// [`Code::HookUnavailable`] without an answer; the cause is for the log.
     pub(crate) async fn allow(&self, request: &AccessRequest) -> Result<bool, Error> {
         self.outcome(request).await.map_err(|cause| {
-            Error::new(Code::HookUnavailable, "the backend that decides on this did not answer; ask again")
+            Error::new(Code::HookUnavailable, "the hook did not answer; retry")
                 .retry_after(RETRY_AFTER)
                 .caused_by(cause.to_string())
         })

@@ -1,35 +1,17 @@
 //! The hook behind a URL, `auth.hook`.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tidings_protocol::body::parse_object;
 use tracing::warn;
 
-use super::{AccessRequest, Action, Hook, HookError, Subject};
-use crate::{
-    config::AuthSettings,
-    outbound_http::{AddressPolicy, HttpClient, Target},
-};
+use super::{AccessRequest, Hook, HookError};
+use crate::config::AuthSettings;
+use crate::outbound_http::{AddressPolicy, HttpClient, Target};
 
 /// Sends a request by `POST`; only 200 with `{"allow":true}` allows it.
 pub(super) struct HttpHook {
     backend: HttpClient,
-}
-
-#[derive(Serialize)]
-struct HookRequest<'a> {
-    principal: Option<HookPrincipal<'a>>,
-    action: &'static str,
-    channel: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pattern: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum HookPrincipal<'a> {
-    User(&'a str),
-    Session(&'a str),
 }
 
 /// Other members are ignored.
@@ -42,17 +24,13 @@ impl HttpHook {
     /// Returns the hook at `url`; the error is the reason why the setting is invalid.
     pub(super) fn new(url: &str, settings: &AuthSettings) -> Result<Self, String> {
         let policy = if settings.hook_private { AddressPolicy::Anywhere } else { AddressPolicy::Public };
-        Ok(Self::over(HttpClient::new(Target::parse(url)?, policy, settings.hook_timeout)))
-    }
-
-    fn over(backend: HttpClient) -> Self {
-        Self { backend }
+        Ok(Self { backend: HttpClient::new(Target::parse(url)?, policy, settings.hook_timeout) })
     }
 }
 
 impl Hook for HttpHook {
     async fn allow(&self, request: &AccessRequest) -> Result<bool, HookError> {
-        let body = serde_json::to_vec(&HookRequest::from(request))?;
+        let body = serde_json::to_vec(request)?;
         let answer = self.backend.post(body).await?;
         let status = answer.status;
         if status.is_server_error() {
@@ -80,23 +58,6 @@ fn verdict(status: StatusCode, body: &[u8]) -> Result<bool, String> {
             .map_err(|_| format!("status 200 with another body; {EXPECTED}")),
         StatusCode::FORBIDDEN => Ok(false),
         other => Err(format!("status {}; {EXPECTED}", other.as_u16())),
-    }
-}
-
-impl<'a> From<&'a AccessRequest> for HookRequest<'a> {
-    fn from(request: &'a AccessRequest) -> Self {
-        Self {
-            principal: request.principal.as_ref().map(|subject| match subject {
-                Subject::User(name) => HookPrincipal::User(name),
-                Subject::Session(id) => HookPrincipal::Session(id),
-            }),
-            action: match request.action {
-                Action::Subscribe => "subscribe",
-                Action::Publish => "publish",
-            },
-            channel: &request.channel,
-            pattern: request.is_pattern,
-        }
     }
 }
 

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use tokio::{sync::watch, task::JoinSet, time::advance};
 
 use super::*;
-use crate::{
-    auth::hook::Action,
-    metrics::tests::metrics,
-    outbound_http::tests::backend::{Reply, StubBackend, answer},
-};
+use crate::auth::hook::Action;
+use crate::metrics::tests::metrics;
+use crate::outbound_http::tests::backend::{Reply, StubBackend, answer};
 
 /// Timeout that no test reaches.
 const LONG: Duration = Duration::from_secs(20);

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::outbound_http::{
-    BODY_BYTES_MAX,
-    tests::backend::{Reply, StubBackend, answer, ok},
-};
+use crate::auth::hook::{Action, Subject};
+use crate::outbound_http::BODY_BYTES_MAX;
+use crate::outbound_http::tests::backend::{Reply, StubBackend, answer, ok};
 
 fn request() -> AccessRequest {
     let principal = Some(Subject::User("u".into()));
