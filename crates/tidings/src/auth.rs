@@ -18,25 +18,23 @@ mod state;
 mod tickets;
 mod token;
 
+pub(crate) use self::authorizer::ReadKind;
+pub(crate) use self::credential::Credential;
+pub(crate) use self::denial::{denied, denied_at};
+pub(crate) use self::hook::HookClient;
 pub use self::hook::{AccessRequest, Action, Hook, HookError, Subject};
+pub(crate) use self::identity::{Identity, PUBLISHER_BYTES_MAX, Principal};
+pub(crate) use self::permit::{PublishPermit, SubscribePermit};
 #[cfg(any(test, feature = "redis"))]
 pub(crate) use self::revocations::replication::RevocationChange;
 #[cfg(feature = "redis")]
 pub(crate) use self::revocations::replication::{ReplicationOutcome, StoredRevocation};
+pub(crate) use self::revocations::replication::{RevocationStore, retry_unreplicated};
+pub(crate) use self::revocations::{Revocations, RevokedSubject};
+pub(crate) use self::state::Authorizer;
+pub(crate) use self::tickets::store::TicketStore;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::token::fuzz;
-pub(crate) use self::{
-    authorizer::ReadKind,
-    credential::Credential,
-    denial::{denied, denied_at},
-    hook::HookClient,
-    identity::{Identity, PUBLISHER_BYTES_MAX, Principal},
-    permit::{PublishPermit, SubscribePermit},
-    revocations::replication::{RevocationStore, retry_unreplicated},
-    revocations::{Revocations, RevokedSubject},
-    state::Authorizer,
-    tickets::store::TicketStore,
-};
 
 #[cfg(test)]
 pub(crate) mod tests;

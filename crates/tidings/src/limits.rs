@@ -4,8 +4,6 @@ mod client_address;
 mod connections;
 mod rate_limiter;
 
-pub(crate) use self::{
-    client_address::{ClientAddress, TrustedProxies},
-    connections::{ConnectionLimits, ConnectionPermit, PermitHolder},
-    rate_limiter::{Excess, RateLimiter},
-};
+pub(crate) use self::client_address::{ClientAddress, TrustedProxies};
+pub(crate) use self::connections::{ConnectionLimits, ConnectionPermit, PermitHolder};
+pub(crate) use self::rate_limiter::{Excess, RateLimiter};

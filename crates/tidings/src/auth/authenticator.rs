@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::{
-    credential::{Credential, CredentialError},
-    identity::{AuthMethod, Identity, Principal},
-    policy::{AuthenticationError, Policy, ProviderKeys},
-    state::Authorizer,
-    token::VerificationKey,
-};
+use super::credential::{Credential, CredentialError};
+use super::identity::{AuthMethod, Identity, Principal};
+use super::policy::{AuthenticationError, Policy, ProviderKeys};
+use super::state::Authorizer;
+use super::token::VerificationKey;
 use crate::error::Error;
 
 impl Authorizer {

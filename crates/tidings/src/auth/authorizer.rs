@@ -5,24 +5,18 @@ use std::{collections::HashSet, slice, sync::Arc, time::Duration};
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
 use tracing::warn;
 
-use super::{
-    credential::CredentialError,
-    denial::{DeniedAction, DeniedBy, denied_at, denied_by, denied_of},
-    hook::Action,
-    identity::{AuthMethod, HookSubject, Identity, Principal, time_until},
-    permissions::Permissions,
-    permit::{ManagePermit, PublishPermit, SubscribePermit},
-    revocations::{
-        Revocation, RevokedSubject,
-        replication::{Replication, RevocationChange, Unreplicated},
-    },
-    state::Authorizer,
-};
-use crate::{
-    config::AuthSettings,
-    error::{Code, Error},
-    limits::Excess,
-};
+use super::credential::CredentialError;
+use super::denial::{DeniedAction, DeniedBy, denied_at, denied_by, denied_of};
+use super::hook::Action;
+use super::identity::{AuthMethod, HookSubject, Identity, Principal, time_until};
+use super::permissions::Permissions;
+use super::permit::{ManagePermit, PublishPermit, SubscribePermit};
+use super::revocations::replication::{Replication, RevocationChange, Unreplicated};
+use super::revocations::{Revocation, RevokedSubject};
+use super::state::Authorizer;
+use crate::config::AuthSettings;
+use crate::error::{Code, Error};
+use crate::limits::Excess;
 
 /// Kind of read that a subscription is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +260,7 @@ impl Authorizer {
         if channels > channels_max {
             return Err(Error::new(
                 Code::TooManyChannels,
-                format!("{channels} channels are asked for; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
+                format!("too many channels: {channels}; limit is {channels_max} (limits.channels_per_connection); use a pattern or a second stream"),
             )
             .limit("channels_per_connection"));
         }
@@ -280,13 +274,13 @@ fn above_rate(events: u64, excess: Excess) -> Error {
         Excess::Batch(rate) => Error::new(
             Code::BatchTooLarge,
             format!(
-                "{events} events at once; limit is {rate} a second (limits.{LIMIT}); send smaller batches"
+                "batch is too large: {events} events; limit is {rate} per second (limits.{LIMIT}); send smaller ones"
             ),
         )
         .limit(LIMIT),
         Excess::Rate { rate, wait } => Error::new(
             Code::TooManyPublishes,
-            format!("limit is {rate} events a second (limits.{LIMIT}); try again in {wait:.0?}"),
+            format!("too many publishes; limit is {rate} events per second (limits.{LIMIT}); retry in {wait:.0?}"),
         )
         .limit(LIMIT)
         .retry_after(wait),

@@ -2,10 +2,8 @@
 
 use tidings_protocol::words;
 
-use crate::{
-    config::Secret,
-    error::{Code, Error},
-};
+use crate::config::Secret;
+use crate::error::{Code, Error};
 
 /// Credential of a request. The first location that has a credential decides; the others are ignored.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ impl CredentialError {
         match self {
             Self::Expired => Error::new(Code::TokenExpired, "the token has expired; get a new one"),
             Self::Revoked => Error::new(Code::Revoked, "the token was revoked; sign in again"),
-            _ => Error::new(Code::BadCredentials, "the credentials are not good here"),
+            _ => Error::new(Code::BadCredentials, "the credentials are invalid; get new ones"),
         }
     }
 }

@@ -4,10 +4,8 @@ use tidings_protocol::{Subscription, words};
 use tracing::debug;
 
 use super::{Identity, Principal};
-use crate::{
-    error::{Code, Error},
-    metrics::Metrics,
-};
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
 
 /// Denied action.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +58,7 @@ pub(crate) fn denied(identity: &Identity) -> Error {
     if *identity.principal() == Principal::Anonymous {
         return Error::new(
             Code::CredentialsMissing,
-            "this needs credentials; send `Authorization: Bearer` with a token or an API key",
+            "credentials are missing; send `Authorization: Bearer` with a token or an API key",
         );
     }
     denied_by_name()

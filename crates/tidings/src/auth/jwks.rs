@@ -1,23 +1,19 @@
 //! Keys of an identity provider, fetched on demand: one fetch at a time, at most one in ten seconds. A failed fetch keeps
 //! the previous keys.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
 use tidings_sync::{Mutex, MutexGuard};
-use tokio::{
-    sync::{Mutex as AsyncMutex, Semaphore},
-    time::{Instant, sleep},
-};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::{
-    error::{Code, Error},
-    lock,
-    metrics::Metrics,
-    outbound_http::{AddressPolicy, FetchError, FetchedResponse, HttpClient, Target},
-};
+use crate::error::{Code, Error};
+use crate::lock;
+use crate::metrics::Metrics;
+use crate::outbound_http::{AddressPolicy, FetchError, FetchedResponse, HttpClient, Target};
 
 /// Deadline of one fetch.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -106,7 +102,7 @@ impl<Keys> Jwks<Keys> {
         }
         self.fetch_if_due(&mut fetching).await;
         self.newest().ok_or_else(|| {
-            let detail = "the keys that tokens are verified with are not known yet; ask again";
+            let detail = "the keys that verify tokens are not known yet; retry";
             unavailable(detail, self.wait(&fetching))
         })
     }
@@ -122,7 +118,8 @@ impl<Keys> Jwks<Keys> {
     ) -> Result<Option<Found>, Error> {
         let called_at = Instant::now();
         let Ok(_waiter) = self.waiters.try_acquire() else {
-            return Err(unavailable("too many requests wait for new keys; ask again", self.interval));
+            let detail = format!("too many requests wait for new keys; limit is {WAITING_MAX}; retry");
+            return Err(unavailable(detail, self.interval));
         };
         let mut fetching = self.fetching.lock().await;
         loop {
@@ -130,7 +127,7 @@ impl<Keys> Jwks<Keys> {
                 return Ok(Some(found));
             }
             if let Some(ended) = fetching.ended.filter(|ended| ended.began >= called_at) {
-                let failed = "the keys that tokens are verified with could not be fetched; ask again";
+                let failed = "the keys that verify tokens could not be fetched; retry";
                 return if ended.succeeded {
                     Ok(None)
                 } else {
@@ -211,7 +208,7 @@ impl<Keys> Jwks<Keys> {
     }
 }
 
-fn unavailable(detail: &'static str, wait: Duration) -> Error {
+fn unavailable(detail: impl Into<Cow<'static, str>>, wait: Duration) -> Error {
     Error::new(Code::KeysUnavailable, detail).retry_after(wait.max(Duration::from_secs(1)))
 }
 

@@ -5,20 +5,16 @@ use std::{collections::HashMap, sync::Arc};
 use sha2::{Digest, Sha256};
 use tidings_protocol::Subscription;
 
-use super::{
-    credential::CredentialError,
-    hook::HookClient,
-    identity::{AuthMethod, Principal},
-    jwks::Jwks,
-    permissions::{self, ChannelScope, Permissions},
-    revocations::Revocations,
-    token::{self, Claims, KeyFingerprint, Token, VerificationKey, from_jwks},
-};
-use crate::{
-    config::{Algorithm, AuthSettings, KeySettings, Right},
-    error::{Code, Error},
-    metrics::Metrics,
-};
+use super::credential::CredentialError;
+use super::hook::HookClient;
+use super::identity::{AuthMethod, Principal};
+use super::jwks::Jwks;
+use super::permissions::{self, ChannelScope, Permissions};
+use super::revocations::Revocations;
+use super::token::{self, Claims, KeyFingerprint, Token, VerificationKey, from_jwks};
+use crate::config::{Algorithm, AuthSettings, KeySettings, Right};
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
 
 /// Parsed `[auth]` settings.
 pub(super) struct Policy {

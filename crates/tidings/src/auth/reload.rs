@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::{policy::Policy, state::Authorizer};
-use crate::{
-    config::AuthSettings,
-    error::{Code, Error},
-};
+use crate::config::AuthSettings;
+use crate::error::{Code, Error};
 
 /// Policy that was read and is not in force yet.
 pub(crate) struct PreparedPolicy(Option<Arc<Policy>>);

@@ -7,17 +7,13 @@ use std::{collections::HashMap, path::Path};
 
 use tidings_sync::{Mutex, MutexGuard};
 
+use self::journal::Journal;
 pub(super) use self::journal::Revocation;
 pub(crate) use self::journal::RevokedSubject;
-use self::{
-    journal::Journal,
-    replication::{REVOCATIONS_MAX, RevocationChange, Unreplicated, too_many},
-};
+use self::replication::{REVOCATIONS_MAX, RevocationChange, Unreplicated, too_many};
 use super::token::Claims;
-use crate::{
-    error::{Code, Error},
-    lock,
-};
+use crate::error::{Code, Error};
+use crate::lock;
 
 /// Revocations in force, and their journal.
 pub(crate) struct Revocations {

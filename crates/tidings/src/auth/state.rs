@@ -1,27 +1,23 @@
 //! The parts of an authorizer: its policy, revocations and tickets, its clock, and the counter of its changes.
 
-use std::{
-    ops::Deref,
-    sync::{Arc, OnceLock},
-};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use tidings_sync::RwLock;
 use tokio::sync::watch;
 
-use super::{
-    hook::HookClient,
-    identity::{AuthMethod, Identity},
-    policy::Policy,
-    revocations::{Revocations, replication::RevocationStore},
-    tickets::{Tickets, store::TicketStore},
-};
-use crate::{
-    config::{AuthSettings, Settings},
-    error::Error,
-    limits::RateLimiter,
-    lock,
-    metrics::Metrics,
-};
+use super::hook::HookClient;
+use super::identity::{AuthMethod, Identity};
+use super::policy::Policy;
+use super::revocations::Revocations;
+use super::revocations::replication::RevocationStore;
+use super::tickets::Tickets;
+use super::tickets::store::TicketStore;
+use crate::config::{AuthSettings, Settings};
+use crate::error::Error;
+use crate::limits::RateLimiter;
+use crate::lock;
+use crate::metrics::Metrics;
 
 /// Returns the time in milliseconds since 1970.
 pub(crate) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;

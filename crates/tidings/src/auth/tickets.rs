@@ -5,11 +5,10 @@
 mod lifecycle;
 pub(super) mod store;
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
@@ -17,11 +16,9 @@ use tidings_protocol::Subscription;
 use tidings_sync::{Mutex, MutexGuard};
 
 use super::{identity::Identity, policy::hash};
-use crate::{
-    config::Secret,
-    error::{Code, Error},
-    lock,
-};
+use crate::config::Secret;
+use crate::error::{Code, Error};
+use crate::lock;
 
 /// Time for which a ticket is valid.
 const LIFE: Duration = Duration::from_secs(60);
@@ -109,7 +106,7 @@ impl Tickets {
             let seconds = LIFE.as_secs();
             return Err(Error::new(
                 Code::TooMany,
-                format!("too many tickets; {TICKETS_PER_USER_MAX} by one user and {TICKETS_MAX} by all may be made within {seconds} s"),
+                format!("too many tickets; limit is {TICKETS_PER_USER_MAX} by one user and {TICKETS_MAX} in all within {seconds} s; retry later"),
             )
             .limit("tickets")
             .retry_after(Duration::from_secs(10)));

@@ -1,22 +1,17 @@
 //! Limits on open streams: in total, per user and per client address.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tidings_sync::{Mutex, MutexGuard};
 
 use super::{ClientAddress, Excess, RateLimiter};
-use crate::{
-    config::LimitSettings,
-    error::{Code, Error},
-    lock,
-};
+use crate::config::LimitSettings;
+use crate::error::{Code, Error};
+use crate::lock;
 
 /// Counts of open streams, and their limits.
 #[derive(Debug)]
@@ -82,19 +77,15 @@ impl ConnectionLimits {
         let mut permit = ConnectionPermit { limits: self.clone(), holder: PermitHolder::default() };
         if let Some(user) = holder.user {
             self.by_user.take(user.clone(), self.max_per_user).map_err(|open| {
-                holder_full(open, self.max_per_user, Code::UserConnectionsFull, "connections_per_user", "you")
+                let (code, setting) = (Code::UserConnectionsFull, "connections_per_user");
+                holder_full(code, setting, "this user", open, self.max_per_user)
             })?;
             permit.holder.user = Some(user);
         }
         if let (Some(address), Some(max)) = (holder.address, self.max_per_address) {
             self.by_address.take(address, max).map_err(|open| {
-                holder_full(
-                    open,
-                    max,
-                    Code::AddressConnectionsFull,
-                    "connections_per_address",
-                    "your address",
-                )
+                let (code, setting) = (Code::AddressConnectionsFull, "connections_per_address");
+                holder_full(code, setting, "this address", open, max)
             })?;
             permit.holder.address = Some(address);
         }
@@ -115,7 +106,7 @@ impl ConnectionLimits {
                 Excess::Batch(rate) => (rate, Duration::from_secs(1)),
             };
             let detail = format!(
-                "{whose} opened {rate} streams within a second; limit is {rate} (limits.{LIMIT}); keep a stream open, or wait {wait:.0?}"
+                "too many streams opened by {whose}; limit is {rate} per second (limits.{LIMIT}); keep one open, or retry in {wait:.0?}"
             );
             Error::new(Code::TooManyStreams, detail).limit(LIMIT).retry_after(wait)
         })
@@ -141,13 +132,13 @@ impl Drop for ConnectionPermit {
 }
 
 fn full(open: u64, max: u64) -> Error {
-    let detail = format!("{open} streams are open; limit is {max} (limits.connections); come back later");
+    let detail = format!("too many open streams: {open}; limit is {max} (limits.connections); retry later");
     Error::new(Code::ConnectionsFull, detail).limit("connections").retry_after(Duration::from_secs(5))
 }
 
-fn holder_full(open: u64, max: u64, code: Code, setting: &'static str, whose: &str) -> Error {
+fn holder_full(code: Code, setting: &'static str, holder: &str, open: u64, max: u64) -> Error {
     let detail = format!(
-        "{open} streams of {whose} are open; limit is {max} (limits.{setting}); close one, or ask for several channels over one stream"
+        "too many open streams of {holder}: {open}; limit is {max} (limits.{setting}); close one, or name several channels in one stream"
     );
     Error::new(code, detail).limit(setting).retry_after(Duration::from_secs(5))
 }

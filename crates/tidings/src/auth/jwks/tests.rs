@@ -1,15 +1,11 @@
 //! Fetched when needed, not too often, and kept.
 
-use tokio::{
-    sync::Semaphore,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
-use crate::{
-    metrics::tests::metrics,
-    outbound_http::tests::backend::{Reply, StubBackend, answer, ok},
-};
+use crate::metrics::tests::metrics;
+use crate::outbound_http::tests::backend::{Reply, StubBackend, answer, ok};
 
 /// Interval that no test waits for.
 const LONG: Duration = Duration::from_secs(600);

@@ -1,11 +1,9 @@
 //! `revocations.log`: one line for each revocation, after its checksum. Each start rewrites the file without expired
 //! lines, and so does an append when the file has grown.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidings_log::files::{self, Reserve, is_full};

@@ -5,18 +5,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tidings_protocol::Subscription;
 
 use super::{Ticket, store};
-use crate::{
-    auth::{
-        authorizer::ReadKind,
-        credential::{Credential, CredentialError},
-        denial::{DeniedAction, DeniedBy, denied, denied_by},
-        identity::{AuthMethod, Identity, Principal},
-        policy::{AuthenticationError, Policy},
-        state::Authorizer,
-    },
-    config::Secret,
-    error::Error,
-};
+use crate::auth::authorizer::ReadKind;
+use crate::auth::credential::{Credential, CredentialError};
+use crate::auth::denial::{DeniedAction, DeniedBy, denied, denied_by};
+use crate::auth::identity::{AuthMethod, Identity, Principal};
+use crate::auth::policy::{AuthenticationError, Policy};
+use crate::auth::state::Authorizer;
+use crate::config::Secret;
+use crate::error::Error;
 
 /// A redeemed ticket.
 enum RedeemedTicket {

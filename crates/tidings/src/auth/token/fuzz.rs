@@ -2,10 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{
-    Claims, PATTERNS_MAX, Token,
-    keys::{VerificationKey, from_jwks, from_pem},
-};
+use super::keys::{VerificationKey, from_jwks, from_pem};
+use super::{Claims, PATTERNS_MAX, Token};
 use crate::config::Secret;
 
 /// Reads a text as a token; and a header and claims as one that is signed by anything.

@@ -5,10 +5,9 @@ use ring::{hmac, signature};
 use rustls::pki_types::pem::{self, SectionKind};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use spki::{
-    ObjectIdentifier, SubjectPublicKeyInfoRef,
-    der::{Decode, Reader, SliceReader, asn1::UintRef},
-};
+use spki::der::asn1::UintRef;
+use spki::der::{Decode, Reader, SliceReader};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::config::{Algorithm, Secret};
 

@@ -1,12 +1,8 @@
 //! Replication through a shared store with conflicts, without capacity, or out of reach.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
