@@ -11,11 +11,9 @@
 
 use std::net::TcpListener;
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::post,
-};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::post;
 use tidings::{ChannelName, Error, Hub, Publication};
 
 #[tokio::main]

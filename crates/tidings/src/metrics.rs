@@ -11,15 +11,13 @@ mod register;
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 use tidings_sync::Histogram;
 
+use self::auth::AuthMetrics;
+use self::broker::BrokerMetrics;
+use self::connections::ConnectionMetrics;
+use self::events::EventMetrics;
+use self::http::{HttpMetrics, PanicMetrics};
 pub(crate) use self::log::LogGauges;
-use self::{
-    auth::AuthMetrics,
-    broker::BrokerMetrics,
-    connections::ConnectionMetrics,
-    events::EventMetrics,
-    http::{HttpMetrics, PanicMetrics},
-    log::LogMetrics,
-};
+use self::log::LogMetrics;
 
 /// Metrics of one hub, by group.
 pub(crate) struct Metrics {

@@ -11,12 +11,10 @@ mod shards;
 mod supervisor;
 mod tls;
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
-};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use rand::{Rng, RngExt};
 use tokio::{sync::watch, time::Instant};
@@ -27,17 +25,15 @@ use tidings_log::{Environment, Log, Millis, UnreadLog};
 use tidings_sync::{Mutex, RwLock};
 
 use self::supervisor::Supervisor;
-use crate::{
-    auth::{Authorizer, Hook, HookClient, Revocations},
-    config::{AuthSettings, Durability, Settings},
-    connection::ConnectionHandle,
-    error::{Code, Error},
-    hub::{Hub, HubInner, Lifecycle, Subscribers, ThreadRegistry},
-    limits::{self, TrustedProxies},
-    lock,
-    metrics::Metrics,
-    publish::Publisher,
-};
+use crate::auth::{Authorizer, Hook, HookClient, Revocations};
+use crate::config::{AuthSettings, Durability, Settings};
+use crate::connection::ConnectionHandle;
+use crate::error::{Code, Error};
+use crate::hub::{Hub, HubInner, Lifecycle, Subscribers, ThreadRegistry};
+use crate::limits::{self, TrustedProxies};
+use crate::lock;
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
 
 /// Time that threads have to end after one of them panicked.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,14 +1,10 @@
 //! Concurrent publishes, scrapes and trims. A watchdog fails the test if they block each other.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::sync_channel,
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tidings::{Hub, Publication, config::Settings, protocol::ChannelName};
 

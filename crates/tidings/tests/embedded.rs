@@ -5,9 +5,10 @@ use std::{net::TcpListener, time::Duration};
 use axum::{Router, extract::State, routing::get};
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
+use tidings::config::Settings;
 use tidings::{
     Code, Delivery, EndReason, EventBody, EventStream, GapReason, HistoryRequest, Hub, Publication, Start,
-    StreamOptions, Subscription, config::Settings,
+    StreamOptions, Subscription,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot, time::timeout};
 

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use tidings::{
-    AccessRequest, Delivery, HistoryRequest, HookError, Hub, Start,
-    config::{AuthSettings, Secret, Settings},
-};
+use tidings::config::{AuthSettings, Secret, Settings};
+use tidings::{AccessRequest, Delivery, HistoryRequest, HookError, Hub, Start};
 
 /// Blocks that are in no example; compiled and never called.
 #[expect(dead_code)]

@@ -3,10 +3,8 @@
 use std::net::TcpListener;
 
 use axum::Router;
-use tidings::{
-    Error, EventBody, EventStream, HistoryRequest, Hub, HubBuilder, Publication, PublishOutcome,
-    config::Settings,
-};
+use tidings::config::Settings;
+use tidings::{Error, EventBody, EventStream, HistoryRequest, Hub, HubBuilder, Publication, PublishOutcome};
 
 const fn send<T: Send>() {}
 const fn shared<T: Send + Sync>() {}

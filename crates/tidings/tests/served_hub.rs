@@ -1,20 +1,14 @@
 //! A hub in the process of its test, served on a port of its own.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use tidings::{
-    ChannelName, Hub, Publication,
-    config::{Durability, Settings},
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinHandle,
-    time::timeout,
-};
+use tidings::config::{Durability, Settings};
+use tidings::{ChannelName, Hub, Publication};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// How long a test waits for bytes or for an end before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,32 +1,23 @@
 //! TLS of the hub's listeners: versions, protocols, new certificates, and clients that do not speak TLS.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tidings::{
-    Hub,
-    config::{Settings, TlsSettings},
-};
+use tidings::Hub;
+use tidings::config::{Settings, TlsSettings};
 use tidings_testkit::TempDirectory;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, timeout},
-};
-use tokio_rustls::{
-    TlsConnector,
-    client::TlsStream,
-    rustls::{
-        self, ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
-        version::{TLS12, TLS13},
-    },
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 
 use crate::served_hub::{DEADLINE, ServedHub, TextReader, memory_settings};
 

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Metric, Registry},
-};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
 
 /// A gauge without negative values.
 pub(super) type UnsignedGauge = Gauge<u64, AtomicU64>;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use tidings_log::{Log, UnreadLog};
 
-use crate::{
-    auth::{RevocationStore, TicketStore},
-    broker::{DeliverySink, embedded},
-    config::Settings,
-    error::{Code, Error},
-    metrics::Metrics,
-    publish::Broker,
-};
+use crate::auth::{RevocationStore, TicketStore};
+use crate::broker::{DeliverySink, embedded};
+use crate::config::Settings;
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
+use crate::publish::Broker;
 
 use super::{maintenance::MaintenanceThreads, supervisor::Supervisor};
 

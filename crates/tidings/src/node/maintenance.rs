@@ -1,24 +1,18 @@
 //! Threads of a hub beside its runtime: they open the log, append, sync and trim.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tidings_log::{Log, UnreadLog};
 use tracing::error;
 
 use super::{opener, supervisor::Supervisor};
-use crate::{
-    broker::embedded::Writer,
-    config::{Durability, Settings},
-    failpoint,
-};
+use crate::broker::embedded::Writer;
+use crate::config::{Durability, Settings};
+use crate::failpoint;
 
 /// Interval of fsyncs under durability `interval`.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);

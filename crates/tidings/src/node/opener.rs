@@ -1,13 +1,9 @@
 //! The thread that opens the log while the node serves, and then reads the newest entries into the cache.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-    },
-    thread::JoinHandle,
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 
 use tidings_log::{Log, OpenError, UnreadLog};
 use tracing::{info, warn};

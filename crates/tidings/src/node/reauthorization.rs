@@ -4,17 +4,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tidings_protocol::body::EndReason;
-use tokio::{
-    task::{JoinSet, spawn_blocking},
-    time::{Instant, sleep},
-};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use crate::{
-    auth::{RevocationStore, retry_unreplicated},
-    connection::{ConnectionId, Termination},
-    hub::{Hub, WeakHub},
-};
+use crate::auth::{RevocationStore, retry_unreplicated};
+use crate::connection::{ConnectionId, Termination};
+use crate::hub::{Hub, WeakHub};
 
 use super::supervisor::Supervisor;
 

@@ -3,11 +3,9 @@
 use tracing::info;
 
 use super::tls;
-use crate::{
-    config::Settings,
-    error::{Code, Error},
-    hub::Hub,
-};
+use crate::config::Settings;
+use crate::error::{Code, Error};
+use crate::hub::Hub;
 
 impl Hub {
     /// Installs the settings that can change while the hub runs:

@@ -2,52 +2,41 @@
 
 mod acceptor;
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    net::{SocketAddr, TcpListener},
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::{Router, body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use tidings_sync::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    runtime::Handle,
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use self::acceptor::Acceptor;
 use super::{shards::ShardThreads, supervisor::Supervisor, tls};
-use crate::{
-    error::{Code, Error},
-    http as http_routes,
-    hub::{Hub, Lifecycle},
-    lock,
-    transport::{
-        event_stream::with_stream_deadline,
-        idle::{Activity, ActivityObserver, AnsweringGuard, IdleTimeout},
-        shard::{ForwardToHyper, ForwardedConnection, Shards},
-        socket::{Backpressure, PeerInfo, Socket},
-        strict_io::{HEAD_BYTES_MAX, RefusedHead, StrictIo, head_too_large},
-    },
-};
+use crate::error::{Code, Error};
+use crate::hub::{Hub, Lifecycle};
+use crate::transport::event_stream::with_stream_deadline;
+use crate::transport::idle::{Activity, ActivityObserver, AnsweringGuard, IdleTimeout};
+use crate::transport::shard::{ForwardToHyper, ForwardedConnection, Shards};
+use crate::transport::socket::{Backpressure, PeerInfo, Socket};
+use crate::transport::strict_io::{HEAD_BYTES_MAX, RefusedHead, StrictIo, head_too_large};
+use crate::{http as http_routes, lock};
 
 /// Bytes of requests and of a response that hyper buffers: the largest head, and bytes that arrived with it.
 const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX + (16 << 10);

@@ -1,20 +1,16 @@
 //! The shard threads, one per core, and the threads that read the store for them.
 
-use std::{
-    io,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::{runtime::Handle, task, time::timeout};
 
 use super::supervisor::Supervisor;
-use crate::{
-    hub::Hub,
-    transport::shard::{DiskReaders, ForwardToHyper, Shard, Shards},
-};
+use crate::hub::Hub;
+use crate::transport::shard::{DiskReaders, ForwardToHyper, Shard, Shards};
 
 /// Reader threads, which may wait for a disk at the same time. Entries in the page cache are read by one of them.
 const READERS: usize = 4;

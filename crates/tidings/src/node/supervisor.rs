@@ -1,20 +1,16 @@
 //! Starts the threads and tasks of a hub. The hub ends if one of them ends early.
 
-use std::{
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use crate::{
-    failpoint,
-    hub::{Hub, Lifecycle, ThreadRegistry, WeakHub},
-};
+use crate::failpoint;
+use crate::hub::{Hub, Lifecycle, ThreadRegistry, WeakHub};
 
 /// Longest shutdown window after a thread has ended early: the rest of the hub may not work.
 const FAULT_WINDOW: Duration = Duration::from_secs(2);

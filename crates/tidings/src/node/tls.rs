@@ -2,26 +2,20 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use rustls::{
-    ServerConfig,
-    crypto::ring,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
-    version::{TLS12, TLS13},
-};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 use tidings_protocol::Problem;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{
-    config::TlsSettings,
-    error::{Code, Error},
-    hub::Certificate,
-    transport::socket::Socket,
-};
+use crate::config::TlsSettings;
+use crate::error::{Code, Error};
+use crate::hub::Certificate;
+use crate::transport::socket::Socket;
 
 /// The first byte of a handshake. Source: RFC 8446, 5.1.
 const HANDSHAKE: u8 = 22;

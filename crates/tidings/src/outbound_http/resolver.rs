@@ -1,13 +1,10 @@
 //! Name resolution, once per connection. A connection goes only to addresses that the policy allows.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    vec,
-};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{io, vec};
 
 use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;

@@ -1,14 +1,10 @@
 //! Allowed targets, and the result of servers that answer badly.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 
 use self::backend::{Reply, StubBackend, answer, ok};
 use super::*;

@@ -1,15 +1,11 @@
 //! No deferred wake-up of a thread or task is lost.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::Ordering,
-    task::Wake,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::task::Wake;
 
-use tidings_sync::{
-    AtomicBool, Mutex,
-    model::{self, Sleeper},
-};
+use tidings_sync::model::{self, Sleeper};
+use tidings_sync::{AtomicBool, Mutex};
 
 use super::super::*;
 use crate::lock;

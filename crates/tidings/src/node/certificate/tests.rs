@@ -3,10 +3,8 @@ use std::path::PathBuf;
 use tidings_testkit::TempDirectory;
 
 use super::*;
-use crate::{
-    config::TlsSettings,
-    node::serve::tests::{memory_settings, tls_file},
-};
+use crate::config::TlsSettings;
+use crate::node::serve::tests::{memory_settings, tls_file};
 
 /// Puts a file of the tests in the place of one that the hub reads.
 fn put(directory: &TempDirectory, from: &str, to: &str) -> PathBuf {

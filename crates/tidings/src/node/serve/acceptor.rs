@@ -2,12 +2,10 @@
 //!
 //! If many clients connect at once, a full queue makes the kernel drop connection attempts; each costs its client 1 s.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 use tracing::{error, warn};

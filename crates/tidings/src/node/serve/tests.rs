@@ -3,18 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use axum::{Extension, routing::get};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::{
-    config::{Durability, Settings, TlsSettings},
-    connection::StreamOptions,
-};
+use crate::config::{Durability, Settings, TlsSettings};
+use crate::connection::StreamOptions;
 
 /// Settings of a hub without a directory.
 pub(in crate::node) fn memory_settings(tls: Option<TlsSettings>) -> Settings {
