@@ -25,7 +25,8 @@ pub(crate) fn run(
     for name in chosen {
         // Sanitizers need a nightly toolchain; without one a fault is a panic, which safe Rust gives anyway.
         let mut command = tools::packaged(workspace, tally, "cargo-fuzz");
-        command.args(["run", "--sanitizer", "none", &name, "--", &format!("-max_total_time={seconds}")]);
+        command.args(["run", "--features", "targets", "--sanitizer", "none", &name]);
+        command.args(["--", &format!("-max_total_time={seconds}")]);
         let limit = BUILD_LIMIT + Duration::from_secs(seconds) * 2;
         process::check(tally, &format!("fuzz {name}"), command, limit);
     }
