@@ -119,8 +119,8 @@ const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The folder of the tests in browsers, which has a `package.json`.
 pub(crate) const BROWSERS: &str = "tests/browser";
-/// Another folder with a `package.json`, whose packages the Rust tests start.
-const NODE_CLIENTS: &str = "tests/clients/node";
+/// The folder with the lock file of all npm packages: those of the tests in browsers and of the matrix of clients.
+const NPM_WORKSPACE: &str = "tests";
 
 /// Installs the missing programs, Pythons and npm packages. A failed installation counts as a failure; its tests fail, too.
 pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
@@ -132,13 +132,11 @@ pub(crate) fn run_all(workspace: &Workspace, tally: &mut Tally) {
     for python in PYTHONS {
         make_python(workspace, tally, python);
     }
-    for folder in [BROWSERS, NODE_CLIENTS] {
-        let mut command = workspace.command("npm");
-        command.arg("ci").current_dir(workspace.root.join(folder));
-        // Browsers are Debian's; a package that would bring its own must not.
-        command.env("PUPPETEER_SKIP_DOWNLOAD", "1");
-        process::prepare(tally, &format!("npm ci in {folder}"), command, MINUTES * 10);
-    }
+    let mut command = workspace.command("npm");
+    command.arg("ci").current_dir(workspace.root.join(NPM_WORKSPACE));
+    // Browsers are Debian's; a package that would bring its own must not.
+    command.env("PUPPETEER_SKIP_DOWNLOAD", "1");
+    process::prepare(tally, "npm ci", command, MINUTES * 10);
 }
 
 /// Installs the toolchains of the matrix of clients that are missing.

@@ -6,6 +6,7 @@ pub use crate::auth::fuzz::{jwks, jwt};
 #[cfg(feature = "redis")]
 pub use crate::broker::redis::fuzz::{redis_entry, resp};
 pub use crate::http::fuzz::{cookie, query};
+pub use crate::transport::fuzz::framing;
 
 #[cfg(test)]
 mod tests;

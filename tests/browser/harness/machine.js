@@ -11,7 +11,7 @@ import { Transcript, commandsOf } from "./manual.js";
 import { BINARY, folder, until } from "./server.js";
 
 const PYTHON = join(process.env.TIDINGS_PYTHONS ?? join(import.meta.dirname, "../../../target/python"), "manual");
-const NODE_MODULES = join(import.meta.dirname, "../node_modules");
+const NODE_MODULES = join(import.meta.dirname, "../../node_modules");
 /** Commands that run until the machine stops them. */
 const SERVES = /^(?:\w+=(?:\$\([^)]*\)|\S+) )*(?:tidings(?: serve\b| --|$)|uvicorn |npx vite\b|nginx )/;
 const STREAMS = /\bcurl\b.* -\w*N|\btidings subscribe\b(?!.*--count)/;

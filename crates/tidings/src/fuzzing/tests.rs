@@ -7,6 +7,7 @@ fn texts_of_strangers_are_read_or_refused() {
     for text in ["", "channel=a&channel=b.*", "history=%ff&history=1", "channel=%24x&lastEventId=a-1-b"] {
         query(text);
     }
+    framing(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /\n", 3);
     cookie(&[b"session=a; other=b", b"session=\"a\""]);
     cookie(&[b"session=a; session=b", b"\xff=;;"]);
     let claims = r#"{"sub":7,"exp":1e9,"tidings":{"subscribe":["a.**","?"]}}"#;

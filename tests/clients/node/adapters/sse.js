@@ -32,6 +32,6 @@ export default async function read(url) {
     await page.exposeFunction("event_", event);
     await page.exposeFunction("fault_", fault);
     await page.goto(new URL("/healthz", url).href);
-    const source = await readFile(new URL("../node_modules/sse.js/lib/sse.js", import.meta.url), "utf8");
+    const source = await readFile(new URL(import.meta.resolve("sse.js")), "utf8");
     await page.evaluate(inPage, source, url, NAMES, RECONNECT_MS);
 }
