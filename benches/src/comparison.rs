@@ -2,15 +2,13 @@
 
 use std::ops::Range;
 
-use crate::{
-    chart::ChartPanel,
-    context::BenchContext,
-    faults::DeliveryFaults,
-    numbers::{figure_text, median},
-    result::BenchResult,
-    server_kind::ServerKind,
-    table::FigureTable,
-};
+use crate::chart::ChartPanel;
+use crate::context::BenchContext;
+use crate::faults::DeliveryFaults;
+use crate::numbers::{figure_text, median};
+use crate::result::BenchResult;
+use crate::server_kind::ServerKind;
+use crate::table::FigureTable;
 
 /// Figures of one turn of one case.
 #[derive(Debug, Clone, Default)]

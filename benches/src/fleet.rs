@@ -1,20 +1,16 @@
 //! Subscribers and publishers of one turn, on the hub's routes.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use tidings_load::{ClientFleet, FleetEvent, FleetPublisher, ProcessTree, ReadPace, RequestFailure};
 
-use crate::{
-    comparison::Sample,
-    faults::DeliveryFaults,
-    numbers::micros,
-    requests::{EVENT_BYTES, JSON, NDJSON, RUN, line, request},
-    result::BenchResult,
-    server::{BenchServer, cpu_time},
-};
+use crate::comparison::Sample;
+use crate::faults::DeliveryFaults;
+use crate::numbers::micros;
+use crate::requests::{EVENT_BYTES, JSON, NDJSON, RUN, line, request};
+use crate::result::BenchResult;
+use crate::server::{BenchServer, cpu_time};
 
 /// Connects in flight: below the backlog of every measured server.
 const CONNECTING_MAX: usize = 100;

@@ -17,18 +17,14 @@ mod server;
 mod server_kind;
 mod table;
 
-use std::{
-    fs,
-    process::{Command, ExitCode},
-};
+use std::fs;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{
-    arguments::{BenchArguments, Benchmark},
-    context::BenchContext,
-    result::BenchResult,
-};
+use crate::arguments::{BenchArguments, Benchmark};
+use crate::context::BenchContext;
+use crate::result::BenchResult;
 
 fn main() -> ExitCode {
     match run(BenchArguments::parse()) {

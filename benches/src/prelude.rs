@@ -1,12 +1,10 @@
 //! Names that most benchmarks use.
 
-pub(crate) use crate::{
-    comparison::{Case, Comparison, Sample},
-    context::BenchContext,
-    faults::DeliveryFaults,
-    fleet::BenchFleet,
-    result::BenchResult,
-    server::BenchServer,
-    server_kind::ServerKind,
-    table::FigureTable,
-};
+pub(crate) use crate::comparison::{Case, Comparison, Sample};
+pub(crate) use crate::context::BenchContext;
+pub(crate) use crate::faults::DeliveryFaults;
+pub(crate) use crate::fleet::BenchFleet;
+pub(crate) use crate::result::BenchResult;
+pub(crate) use crate::server::BenchServer;
+pub(crate) use crate::server_kind::ServerKind;
+pub(crate) use crate::table::FigureTable;

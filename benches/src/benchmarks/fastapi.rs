@@ -1,22 +1,18 @@
 //! Losses of FastAPI, sse-starlette and broadcaster, and of two nodes, under the same load and the same faults.
 
-use std::{
-    collections::VecDeque,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tidings_load::{ClientFleet, FleetEvent, FleetPublisher, FleetStream, ReadPace, Stamp, StampCodec};
 use tidings_testkit::{RespConnection, RespReply};
 
-use crate::{
-    numbers::{count, figure_text, micros},
-    prelude::*,
-    requests::{EVENT_BYTES, JSON, RUN, request},
-    server::PinnedRedis,
-};
+use crate::numbers::{count, figure_text, micros};
+use crate::prelude::*;
+use crate::requests::{EVENT_BYTES, JSON, RUN, request};
+use crate::server::PinnedRedis;
 
 /// A FastAPI route with sse-starlette and broadcaster.
 const APP: &str = include_str!("../../fastapi/app.py");

@@ -4,12 +4,10 @@ use tidings_load::{Stamp, StampCodec};
 use tidings_testkit::RespConnection;
 
 use super::publish::{BATCH, BATCH_PUBLISHERS, CHANNELS, PUBLISHERS, WARM_UP};
-use crate::{
-    numbers::micros,
-    prelude::*,
-    requests::{EVENT_BYTES, RUN},
-    server::{PinnedRedis, cpu_time},
-};
+use crate::numbers::micros;
+use crate::prelude::*;
+use crate::requests::{EVENT_BYTES, RUN};
+use crate::server::{PinnedRedis, cpu_time};
 
 /// Events a second for latency.
 const PACE: f64 = 200.0;

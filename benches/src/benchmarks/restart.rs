@@ -1,10 +1,8 @@
 //! Time from the start of the process to the first 200 of `/readyz`, with many stored events.
 
 use super::stored_events::{BUSY_CHANNELS, full_hub};
-use crate::{
-    numbers::{count, median},
-    prelude::*,
-};
+use crate::numbers::{count, median};
+use crate::prelude::*;
 
 /// Directory of the hub's data.
 const DATA: &str = "restart";

@@ -1,20 +1,14 @@
 //! Many clients that resume at once, and clients of quiet channels on a hub full of busy ones.
 
-use std::{
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::stored_events::{BUSY_CHANNELS, full_hub};
-use crate::{
-    numbers::{count, figure_text},
-    prelude::*,
-    requests::fill,
-};
+use crate::numbers::{count, figure_text};
+use crate::prelude::*;
+use crate::requests::fill;
 
 /// Events that each client missed, if the hub holds as many.
 const MISSED: u64 = 1_000;

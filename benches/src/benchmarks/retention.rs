@@ -1,10 +1,8 @@
 //! A hub at its retention limits beside a new one: publishes/s, and the size of its directory.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::publish::{BATCH, BATCH_PUBLISHERS, CHANNELS, PUBLISHERS};
 use crate::{fleet::Measured, prelude::*};

@@ -1,12 +1,9 @@
 //! System calls per delivery in a paced broadcast, counted by `strace -c`.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use rustix::process::Signal;
 use tidings_testkit::ChildProcess;

@@ -1,18 +1,14 @@
 //! The axum baseline: `axum` with one `tokio::sync::broadcast` per channel. No ids, no resume, no disk; a subscriber
 //! that is more than 1,024 events behind loses them silently.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    response::sse::{Event, KeepAlive, Sse},
-    routing::get,
-};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::get;
 use futures_util::{Stream, stream::unfold};
 use tokio::sync::broadcast::{Sender, channel, error::RecvError};
 

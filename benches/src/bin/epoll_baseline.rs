@@ -1,15 +1,11 @@
 //! The epoll baseline: the cost of the kernel. One thread, one event queue, and one write for each delivery; no ids,
 //! keep-alives, bounds or slow clients. It serves only the load of these benchmarks.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read, Write},
-};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
 
-use mio::{
-    Events, Interest, Poll, Token,
-    net::{TcpListener, TcpStream},
-};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
 
 const LISTENER: Token = Token(usize::MAX);
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\

@@ -4,11 +4,9 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use tidings_testkit::{HubCommand, free_port};
 
-use crate::{
-    context::{BenchContext, beside},
-    result::BenchResult,
-    server_kind::{NCHAN_MODULE, PUSHPIN_INTERNAL, ServerKind},
-};
+use crate::context::{BenchContext, beside};
+use crate::result::BenchResult;
+use crate::server_kind::{NCHAN_MODULE, PUSHPIN_INTERNAL, ServerKind};
 
 /// Settings of the hub: limits and keep-alives out of the way of the load.
 const HUB_SETTINGS: [(&str, &str); 4] = [

@@ -3,10 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tidings_protocol::{ChannelName, Epoch, Subscription};
 
-use super::{
-    entry::offset_within,
-    subscriptions::{subscription_texts, wants},
-};
+use super::entry::offset_within;
+use super::subscriptions::{subscription_texts, wants};
 
 /// State beside the entries, stored as one line of CRC-32 and one of JSON, and replaced as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,8 @@
 //! Chunks: frames of neighbouring entries, joined as they are sent. Chunks of one channel are cached, so that readers of
 //! the same entries share them.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidings_protocol::{ChannelName, Epoch, EventId, Tag, sse};

@@ -2,19 +2,15 @@
 //!
 //! No build of the hub has this module: `cargo fuzz` sets `cfg(fuzzing)`, and tests run each hook on a few inputs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::Log;
+use super::entry::NewEntry;
+use super::settings::LogSettings;
 pub use super::store::fuzz::record;
-use super::{
-    Log,
-    entry::NewEntry,
-    settings::LogSettings,
-    testing::{TestWorld, new_entry},
-};
+use super::testing::{TestWorld, new_entry};
 
 const BATCH_EVENTS_MAX: usize = 8;
 

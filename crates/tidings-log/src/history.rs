@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use tidings_protocol::{Epoch, EventId, Skip, Subscription};
 
-use super::{
-    Log,
-    entry::{Entry, Millis},
-    read::ReadRequest,
-    resume::{Gap, IdCheck, Start},
-    state::LogState,
-    subscriptions::subscription_texts,
-};
+use super::Log;
+use super::entry::{Entry, Millis};
+use super::read::ReadRequest;
+use super::resume::{Gap, IdCheck, Start};
+use super::state::LogState;
+use super::subscriptions::subscription_texts;
 
 /// Request for one page of history.
 #[derive(Debug, Clone)]

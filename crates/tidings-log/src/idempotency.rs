@@ -1,16 +1,12 @@
 //! Idempotency keys: a repeat of a publish gets the answer of the first.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tidings_protocol::Tag;
 
-use super::{
-    checkpoint::KeyRow,
-    entry::{EntryMeta, Idempotency, Millis},
-};
+use super::checkpoint::KeyRow;
+use super::entry::{EntryMeta, Idempotency, Millis};
 
 /// Offset and tag that the first publish got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

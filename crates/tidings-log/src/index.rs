@@ -1,10 +1,8 @@
 //! Index of the log: the offsets of each channel, the fields of each entry, and the trims of channels. Reads go by channel
 //! and never scan the entries of others.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 
 use tidings_protocol::{ChannelName, Pattern, Priority, Subscription, Tag};
 

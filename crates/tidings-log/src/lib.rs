@@ -34,37 +34,36 @@ mod subscriptions;
 pub mod testing;
 mod transitions;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tidings_protocol::{Epoch, EventId, Tag};
 use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use self::{
-    barriers::{ReadBarriers, Waiter},
-    checkpoint::{EpochRow, LostChannels},
-    chunk_cache::ChunkSlice,
-    entry::{Entry, Idempotency, Millis, NewEntry, TransientEvent, frame_without_id, millis, offset_within},
-    history::{HistoryRange, HistoryRead},
-    idempotency::{IdempotencyKeys, KeyLookup, RememberedAnswer},
-    maintenance::Usage,
-    open::{Recovered, UnreadLog},
-    opening::{OpenProgress, Opening},
-    read::{Page, PageEntry, ReadRequest},
-    replica::{ApplyError, OffsetLookup, ReplicatedEntry},
-    resume::{Gap, ResumePoint, Start},
-    settings::{Durability, LogSettings},
-    store::{OpenError, RECORD_BYTES_BESIDE_TEXT_MAX, SEGMENT_BYTES_MAX, SHORT_BYTES_MAX, StoreError},
-    subscriptions::{subscription_texts, wants},
+pub use self::barriers::{ReadBarriers, Waiter};
+pub use self::checkpoint::{EpochRow, LostChannels};
+use self::chunk_cache::ChunkCache;
+pub use self::chunk_cache::ChunkSlice;
+pub use self::entry::{
+    Entry, Idempotency, Millis, NewEntry, TransientEvent, frame_without_id, millis, offset_within,
 };
-use self::{
-    chunk_cache::ChunkCache,
-    served::ServedLogs,
-    state::LogState,
-    store::{Store, unopened::Unopened},
+pub use self::history::{HistoryRange, HistoryRead};
+pub use self::idempotency::{IdempotencyKeys, KeyLookup, RememberedAnswer};
+pub use self::maintenance::Usage;
+pub use self::open::{Recovered, UnreadLog};
+pub use self::opening::{OpenProgress, Opening};
+pub use self::read::{Page, PageEntry, ReadRequest};
+pub use self::replica::{ApplyError, OffsetLookup, ReplicatedEntry};
+pub use self::resume::{Gap, ResumePoint, Start};
+use self::served::ServedLogs;
+pub use self::settings::{Durability, LogSettings};
+use self::state::LogState;
+use self::store::Store;
+use self::store::unopened::Unopened;
+pub use self::store::{
+    OpenError, RECORD_BYTES_BESIDE_TEXT_MAX, SEGMENT_BYTES_MAX, SHORT_BYTES_MAX, StoreError,
 };
+pub use self::subscriptions::{subscription_texts, wants};
 
 /// Source of the time and random numbers of a log; tests provide their own.
 pub trait Environment: Send + Sync {

@@ -1,37 +1,29 @@
 //! Opening of a log: the directory is locked at once, and its files are read while the node serves.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tidings_sync::{Histogram, Mutex};
 
-use super::{
-    Environment, Log, RetentionBounds,
-    barriers::ReadBarriers,
-    checkpoint::{Checkpoint, EpochRow, LostChannels},
-    entry::millis,
-    entry_cache::EntryCache,
-    idempotency::IdempotencyKeys,
-    index::Index,
-    opening::Opening,
-    served::ServedLogs,
-    state::LogState,
-    store::{
-        Store, StoreError,
-        disk::{self, Layout, OpenError},
-        memory::{DirectoryLock, MemoryStore},
-    },
-};
-use crate::{
-    files::{Reserve, is_full},
-    lock,
-    settings::{Durability, LogSettings},
-};
+use super::barriers::ReadBarriers;
+use super::checkpoint::{Checkpoint, EpochRow, LostChannels};
+use super::entry::millis;
+use super::entry_cache::EntryCache;
+use super::idempotency::IdempotencyKeys;
+use super::index::Index;
+use super::opening::Opening;
+use super::served::ServedLogs;
+use super::state::LogState;
+use super::store::disk::{self, Layout, OpenError};
+use super::store::memory::{DirectoryLock, MemoryStore};
+use super::store::{Store, StoreError};
+use super::{Environment, Log, RetentionBounds};
+use crate::files::{Reserve, is_full};
+use crate::lock;
+use crate::settings::{Durability, LogSettings};
 
 /// Epochs that a log remembers; ids of older ones count as foreign.
 const EPOCHS_MAX: usize = 10_000;

@@ -1,14 +1,10 @@
 //! Progress of opening a log, for requests and tasks that wait until it is open.
 
-use std::{
-    fmt, mem,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
-};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::{fmt, mem};
 
 use slab::Slab;
 use tidings_sync::Mutex;

@@ -2,21 +2,17 @@
 
 mod coalesce;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap},
-    sync::Arc,
-};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, Epoch, EventId, Skip, Subscription, Tag};
 
-use super::{
-    Log,
-    chunk_cache::ChunkSlice,
-    entry::{Entry, Millis},
-    state::LogState,
-    subscriptions::{subscription_texts, wants},
-};
+use super::Log;
+use super::chunk_cache::ChunkSlice;
+use super::entry::{Entry, Millis};
+use super::state::LogState;
+use super::subscriptions::{subscription_texts, wants};
 
 /// Entries in a page.
 pub(crate) const PAGE_ENTRIES: usize = 128;

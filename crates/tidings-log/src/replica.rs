@@ -5,17 +5,16 @@ use std::{fmt, io, sync::Arc};
 
 use tidings_protocol::{Epoch, Subscription, Tag};
 
-use super::{
-    Environment, Log,
-    barriers::ReadBarriers,
-    checkpoint::EpochRow,
-    entry::{Entry, NewEntry},
-    resume::{ResumePoint, Start},
-    served::ServedLogs,
-    state::LogState,
-    store::{StoreError, disk::OpenError},
-    transitions::TruncatedTail,
-};
+use super::barriers::ReadBarriers;
+use super::checkpoint::EpochRow;
+use super::entry::{Entry, NewEntry};
+use super::resume::{ResumePoint, Start};
+use super::served::ServedLogs;
+use super::state::LogState;
+use super::store::StoreError;
+use super::store::disk::OpenError;
+use super::transitions::TruncatedTail;
+use super::{Environment, Log};
 use tidings_sync::MutexGuard;
 
 use crate::settings::LogSettings;

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use tidings_protocol::{Epoch, EventId, Skip, Subscription, Tag, body::GapReason};
 
-use super::{
-    checkpoint::LostChannels,
-    entry::Millis,
-    index::ChannelIndex,
-    state::LogState,
-    subscriptions::{subscription_texts, wants},
-};
+use super::checkpoint::LostChannels;
+use super::entry::Millis;
+use super::index::ChannelIndex;
+use super::state::LogState;
+use super::subscriptions::{subscription_texts, wants};
 
 /// Channel names in a gap; a gap of more lists the subscriptions instead.
 const GAP_CHANNELS_MAX: usize = 256;

@@ -2,10 +2,8 @@
 //!
 //! A log is *behind* if another one took events since it served last. It then reports a gap.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidings_protocol::Epoch;

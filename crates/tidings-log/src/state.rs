@@ -2,12 +2,10 @@
 
 use tidings_protocol::{Epoch, Tag};
 
-use super::{
-    checkpoint::{EpochRow, LostChannels},
-    entry_cache::EntryCache,
-    index::Index,
-    transitions::{EpochTransitions, TruncatedTail},
-};
+use super::checkpoint::{EpochRow, LostChannels};
+use super::entry_cache::EntryCache;
+use super::index::Index;
+use super::transitions::{EpochTransitions, TruncatedTail};
 
 /// Everything that readers look up under one lock.
 pub(super) struct LogState {

@@ -17,11 +17,9 @@ use std::sync::Arc;
 
 use tidings_protocol::Epoch;
 
-pub use self::{
-    disk::{OpenError, SEGMENT_BYTES_MAX},
-    error::StoreError,
-    record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX},
-};
+pub use self::disk::{OpenError, SEGMENT_BYTES_MAX};
+pub use self::error::StoreError;
+pub use self::record::{RECORD_BYTES_BESIDE_TEXT_MAX, SHORT_BYTES_MAX};
 use super::{checkpoint::Checkpoint, entry::Entry};
 use tidings_sync::Histogram;
 

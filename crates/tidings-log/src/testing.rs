@@ -4,30 +4,24 @@
 
 mod fillable_store;
 
-use std::{
-    fs,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(any(test, feature = "proptest"))]
 use proptest::test_runner::{Config, RngSeed};
 use tidings_protocol::{ChannelName, Epoch, EventId, Priority, Subscription, Tag};
 
 pub use self::fillable_store::fillable_log;
-use super::{
-    Environment, Log,
-    entry::{Entry, Idempotency, Millis, NewEntry},
-    history::HistoryRange,
-    open::Recovered,
-    read::ReadRequest,
-    resume::{ResumePoint, Start},
-    store::StoreError,
-};
+use super::entry::{Entry, Idempotency, Millis, NewEntry};
+use super::history::HistoryRange;
+use super::open::Recovered;
+use super::read::ReadRequest;
+use super::resume::{ResumePoint, Start};
+use super::store::StoreError;
+use super::{Environment, Log};
 use crate::settings::LogSettings;
 
 /// Time of the clock of a test at its start.

@@ -4,15 +4,13 @@ use std::{fs, time::Duration};
 
 use tidings_protocol::body::GapReason;
 
-use super::{
-    idempotency::KeyLookup,
-    resume::Start,
-    testing::{
-        TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, read_request,
-        settings, subscriptions, wanted,
-    },
-    *,
+use super::idempotency::KeyLookup;
+use super::resume::Start;
+use super::testing::{
+    TestDir, TestWorld, append_each, disk_log, idempotent, keyed, memory_log, new_entry, read_request,
+    settings, subscriptions, wanted,
 };
+use super::*;
 use crate::settings::Durability;
 
 /// Offsets and data of all kept entries.

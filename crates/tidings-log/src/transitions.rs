@@ -5,10 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use tidings_protocol::{ChannelName, Subscription};
 
-use super::{
-    checkpoint::{EpochRow, LostChannels},
-    subscriptions::subscription_texts,
-};
+use super::checkpoint::{EpochRow, LostChannels};
+use super::subscriptions::subscription_texts;
 
 /// Transitions in memory. A stream that has applied none of them counts as having lost events.
 const TRANSITIONS_MAX: usize = 1024;

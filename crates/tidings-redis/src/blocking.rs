@@ -4,13 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout_at;
 
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    connector::{Connector, cluster},
-    error::RedisError,
-    resp::{RedisCommand, RedisReply},
-    url::RedisHost,
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::connector::{Connector, cluster};
+use crate::error::RedisError;
+use crate::resp::{RedisCommand, RedisReply};
+use crate::url::RedisHost;
 
 /// A connection of its own for one call at a time. After an error the next call opens another connection.
 #[derive(Debug)]

@@ -6,18 +6,14 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use rustix::{io::Errno, net::RecvFlags};
 use tidings_protocol::Secret;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{
-    endpoint::{self, RedisEndpoint},
-    error::{RedisError, refused},
-    resp::{RedisCommand, RedisReply, ReplyDecoder, TEXT_BYTES_MAX},
-    url::RedisHost,
-};
+use crate::endpoint::{self, RedisEndpoint};
+use crate::error::{RedisError, refused};
+use crate::resp::{RedisCommand, RedisReply, ReplyDecoder, TEXT_BYTES_MAX};
+use crate::url::RedisHost;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;

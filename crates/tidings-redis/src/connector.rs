@@ -3,25 +3,19 @@
 pub(crate) mod cluster;
 mod sentinel;
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidings_sync::Mutex;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    endpoint::RedisEndpoint,
-    error::refused,
-    lock,
-    resp::{RedisCommand, RedisReply},
-    url::RedisHost,
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::endpoint::RedisEndpoint;
+use crate::error::refused;
+use crate::lock;
+use crate::resp::{RedisCommand, RedisReply};
+use crate::url::RedisHost;
 
 /// How many redirects of cluster nodes one attempt follows.
 const MOVES_MAX: usize = 4;

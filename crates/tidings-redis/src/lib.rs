@@ -27,13 +27,11 @@ mod resp;
 mod testing;
 mod url;
 
-pub use self::{
-    blocking::BlockingConnection,
-    connector::Connector,
-    endpoint::{EndpointError, RedisEndpoint, TlsFile, TlsFiles},
-    error::RedisError,
-    pool::ConnectionPool,
-    pubsub::{PubsubConnection, PubsubEvent, PubsubTarget},
-    resp::{ProtocolError, RedisCommand, RedisReply, ReplyDecoder},
-    url::{RedisAddress, RedisHost, RedisSentinel, RedisUrl},
-};
+pub use self::blocking::BlockingConnection;
+pub use self::connector::Connector;
+pub use self::endpoint::{EndpointError, RedisEndpoint, TlsFile, TlsFiles};
+pub use self::error::RedisError;
+pub use self::pool::ConnectionPool;
+pub use self::pubsub::{PubsubConnection, PubsubEvent, PubsubTarget};
+pub use self::resp::{ProtocolError, RedisCommand, RedisReply, ReplyDecoder};
+pub use self::url::{RedisAddress, RedisHost, RedisSentinel, RedisUrl};

@@ -3,19 +3,15 @@
 use std::sync::Arc;
 
 use tidings_sync::{Histogram, Mutex};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    connector::{Connector, cluster},
-    error::RedisError,
-    lock,
-    resp::{RedisCommand, RedisReply},
-    url::RedisHost,
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::connector::{Connector, cluster};
+use crate::error::RedisError;
+use crate::lock;
+use crate::resp::{RedisCommand, RedisReply};
+use crate::url::RedisHost;
 
 /// Connections of the pool, so that one batch can be sent while another is answered.
 const CONNECTIONS_MAX: usize = 4;

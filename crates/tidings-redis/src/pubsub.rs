@@ -7,21 +7,17 @@ mod target;
 use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::pending::{PendingCommand, PendingCommands};
 pub use self::target::PubsubTarget;
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    connector::Connector,
-    error::refused,
-    error_reply::ErrorReply,
-    resp::RedisReply,
-    url::RedisHost,
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::connector::Connector;
+use crate::error::refused;
+use crate::error_reply::ErrorReply;
+use crate::resp::RedisReply;
+use crate::url::RedisHost;
 
 /// Silence after which the connection sends `PING`.
 const SILENCE: Duration = Duration::from_secs(3);

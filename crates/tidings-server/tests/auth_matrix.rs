@@ -1,21 +1,17 @@
 //! Every credential on every route: which status each gets, and that refusals tell a forger nothing.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::TcpListener,
-};
+use std::collections::{HashMap, HashSet};
+use std::net::TcpListener;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tidings_testkit::{HttpResponse, TempDirectory, in_parallel};
 
-use crate::{
-    hub::TestHub,
-    jwks::JwksProvider,
-    tokens::{
-        self, KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines,
-        lines_of_key, merged, now, reload, sealed,
-    },
+use crate::hub::TestHub;
+use crate::jwks::JwksProvider;
+use crate::tokens::{
+    self, KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines, lines_of_key,
+    merged, now, reload, sealed,
 };
 
 const OURS: KeyPair = KeyPair("rsa");

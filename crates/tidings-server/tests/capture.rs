@@ -8,10 +8,8 @@ use rustix::process::Signal;
 use tidings_testkit::{RedisServer, RespConnection, RespReply, eventually, numbers};
 
 use super::redis_publishers::{ALL, assert_python_messages, open_all, run_python_publisher};
-use crate::{
-    hub::TestHub,
-    redis_nodes::{RedisNodes, TwoNodes, assert_each_reads},
-};
+use crate::hub::TestHub;
+use crate::redis_nodes::{RedisNodes, TwoNodes, assert_each_reads};
 
 const CHANNEL: &str = "project.42";
 const PATH: &str = "/api/v1/events/project.42";

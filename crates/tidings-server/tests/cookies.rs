@@ -3,11 +3,9 @@
 use serde_json::json;
 use tidings_testkit::{HttpResponse, TempDirectory};
 
-use crate::{
-    clients::token_with,
-    hub::{RunTidings, TestHub},
-    tokens::{SECRET, bearer, hub_with_secret, protected_with, protected_with_in, token, with_secret},
-};
+use crate::clients::token_with;
+use crate::hub::{RunTidings, TestHub};
+use crate::tokens::{SECRET, bearer, hub_with_secret, protected_with, protected_with_in, token, with_secret};
 
 const PAGE: &str = "https://app.example.com";
 /// Origins that are not listed.

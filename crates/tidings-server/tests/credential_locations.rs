@@ -3,11 +3,9 @@
 use serde_json::json;
 use tidings_testkit::HttpResponse;
 
-use crate::{
-    clients::token_with,
-    hub::TestHub,
-    tokens::{KEY, hub_with_secret, token},
-};
+use crate::clients::token_with;
+use crate::hub::TestHub;
+use crate::tokens::{KEY, hub_with_secret, token};
 
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 

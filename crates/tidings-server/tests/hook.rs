@@ -3,12 +3,10 @@
 use serde_json::{Value, json};
 use tidings_testkit::{HttpConnection, StubRequest, eventually};
 
-use crate::{
-    clients::{EventReader as _, Http2, token_for, token_with},
-    hook_backend::{ALLOW, DENY, HookBackend, HookReply},
-    hub::TestHub,
-    tokens::{KEY, SECRET, hub_with_secret, protected_with, token, with_secret},
-};
+use crate::clients::{EventReader as _, Http2, token_for, token_with};
+use crate::hook_backend::{ALLOW, DENY, HookBackend, HookReply};
+use crate::hub::TestHub;
+use crate::tokens::{KEY, SECRET, hub_with_secret, protected_with, token, with_secret};
 
 const OWN: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";

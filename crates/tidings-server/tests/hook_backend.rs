@@ -1,9 +1,7 @@
 //! A backend that the hub asks as its hook.
 
-use std::{
-    ops::Deref,
-    sync::{Arc, Condvar, Mutex},
-};
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::Value;
 use tidings_testkit::{StubReply, StubServer};

@@ -1,10 +1,8 @@
 //! HTTP/2 frames as bytes on a socket, valid or not.
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::TcpStream,
-    thread::JoinHandle,
-};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
 
 use tidings_testkit::DEADLINE;
 

@@ -1,11 +1,9 @@
 //! Runs the program `tidings` in the directory of a test.
 
-use std::{
-    net::SocketAddr,
-    ops::{Deref, DerefMut},
-    path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
-};
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 
 use socket2::{Domain, Socket, Type};
 use tidings_testkit::{

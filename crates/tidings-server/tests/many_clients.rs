@@ -1,10 +1,8 @@
 //! Many streams at once: clients that read all the time, and clients that never read.
 
 use std::io::Write;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 use tidings_testkit::{RedisServer, RespReply, TempDirectory, eventually, in_parallel};
 
-use crate::{
-    clients::token_with,
-    hub::TestHub,
-    redis_nodes::SHORT_DEADLINE,
-    revocations::{HISTORY, STREAM, in_seconds, serve_with_auth},
-    tokens::{now, token},
-};
+use crate::clients::token_with;
+use crate::hub::TestHub;
+use crate::redis_nodes::SHORT_DEADLINE;
+use crate::revocations::{HISTORY, STREAM, in_seconds, serve_with_auth};
+use crate::tokens::{now, token};
 
 const ROWS: &str = "{tidings}:state:revocations";
 

@@ -3,13 +3,11 @@
 use serde_json::json;
 use tidings_testkit::{HttpConnection, HttpResponse, eventually};
 
-use crate::{
-    clients::{
-        EventReader as _, Http2, StreamClient, api_key, now_millis, token_for, token_until, token_with,
-    },
-    hub::TestHub,
-    tokens::{KEY, bearer, hub_with_secret, now, protected, token, with_secret},
+use crate::clients::{
+    EventReader as _, Http2, StreamClient, api_key, now_millis, token_for, token_until, token_with,
 };
+use crate::hub::TestHub;
+use crate::tokens::{KEY, bearer, hub_with_secret, now, protected, token, with_secret};
 
 const OWN: &str = "/api/v1/events/user.u";
 /// No leeway between clocks.

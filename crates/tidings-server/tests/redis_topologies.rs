@@ -1,20 +1,16 @@
 //! A log that moves between servers: within a cluster, at a failover by Sentinels, behind several addresses.
 
-use std::{
-    ops::Range,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::ops::Range;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use tidings_testkit::{
     ChildProcess, RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port, numbers,
 };
 
-use crate::{
-    hub::{RunTidings, TestHub},
-    redis_nodes::wait_for_replica,
-};
+use crate::hub::{RunTidings, TestHub};
+use crate::redis_nodes::wait_for_replica;
 
 /// The log's key, which determines its slot.
 const LOG: &str = "{tidings}:log";

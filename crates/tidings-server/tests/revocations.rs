@@ -3,12 +3,10 @@
 use serde_json::json;
 use tidings_testkit::{TempDirectory, eventually};
 
-use crate::{
-    auth_matrix::assert_refused_on_every_route,
-    clients::{EventReader as _, Http2, api_key, now_millis, token_with},
-    hub::{RunTidings, TestHub},
-    tokens::{KEY, SECRET, hub_with_secret, key_lines, now, protected_in, token, with_secret},
-};
+use crate::auth_matrix::assert_refused_on_every_route;
+use crate::clients::{EventReader as _, Http2, api_key, now_millis, token_with};
+use crate::hub::{RunTidings, TestHub};
+use crate::tokens::{KEY, SECRET, hub_with_secret, key_lines, now, protected_in, token, with_secret};
 
 const PATH: &str = "/api/v1/revocations";
 pub(crate) const STREAM: &str = "/api/v1/events/all";

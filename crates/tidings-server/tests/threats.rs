@@ -6,12 +6,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::{
-    clients::token_with,
-    tokens::{
-        KEY, SECRET, by_secret, claims, header, hmac_of, hub_with_secret, now, protected_with, sealed, token,
-        with_secret,
-    },
+use crate::clients::token_with;
+use crate::tokens::{
+    KEY, SECRET, by_secret, claims, header, hmac_of, hub_with_secret, now, protected_with, sealed, token,
+    with_secret,
 };
 
 const STREAM: &str = "/api/v1/events/user.u";

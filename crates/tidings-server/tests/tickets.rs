@@ -3,12 +3,10 @@
 use serde_json::{Value, json};
 use tidings_testkit::{RedisServer, RespReply, SseReader, eventually, in_parallel};
 
-use crate::{
-    clients::{api_key, now_millis, token_for, token_until, token_with},
-    hub::TestHub,
-    tokens::{KEY, hub_with_secret, now, protected_with, token, with_secret},
-    transports::TRANSPORTS,
-};
+use crate::clients::{api_key, now_millis, token_for, token_until, token_with};
+use crate::hub::TestHub;
+use crate::tokens::{KEY, hub_with_secret, now, protected_with, token, with_secret};
+use crate::transports::TRANSPORTS;
 
 const PATH: &str = "/api/v1/tickets";
 const OWN: &str = "/api/v1/events/user.u";

@@ -1,22 +1,16 @@
 //! Durations counted by size. An observation takes two additions on cells that few other threads use, and no lock.
 //! If two readings of the clock would cost a tenth of the work itself, one call in [`SAMPLED`] is timed.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use prometheus_client::{
-    encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 
 /// Upper bounds of the buckets in nanoseconds, each included: 1 µs to 10 s.
 const BOUNDS_NANOS: [u64; 22] = [

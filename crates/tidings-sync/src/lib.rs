@@ -29,9 +29,7 @@ mod locks;
 pub mod model;
 mod order;
 
-pub use self::{
-    held::assert_none_held,
-    histogram::{Histogram, Timing},
-    locks::{AtomicBool, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    order::Lock,
-};
+pub use self::held::assert_none_held;
+pub use self::histogram::{Histogram, Timing};
+pub use self::locks::{AtomicBool, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use self::order::Lock;

@@ -1,24 +1,20 @@
 //! Locks with names. After a panic under a lock it can be taken again; `is_poisoned` is then true.
 
-use std::{
-    fmt,
-    sync::{PoisonError, TryLockError},
-};
+use std::fmt;
+use std::sync::{PoisonError, TryLockError};
 
 #[cfg(not(feature = "model"))]
 use std::sync as base;
 #[cfg(not(feature = "model"))]
 pub use std::sync::atomic::AtomicBool;
 
+use crate::Lock;
+use crate::guard::deref;
+use crate::held::{HeldLock, LockName};
 #[cfg(feature = "model")]
 use crate::model::base;
 #[cfg(feature = "model")]
 pub use crate::model::base::AtomicBool;
-use crate::{
-    Lock,
-    guard::deref,
-    held::{HeldLock, LockName},
-};
 
 /// Mutual exclusion around a value.
 pub struct Mutex<T> {

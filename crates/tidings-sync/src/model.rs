@@ -4,11 +4,9 @@
 //! `loom`'s locks work inside a model only, and other tests use the real ones. So with the feature `model` the locks are both:
 //! those that are made inside a model are its own. That way models need no build of their own.
 
-use std::{
-    cell::Cell,
-    sync::{Arc, PoisonError},
-    task::Wake,
-};
+use std::cell::Cell;
+use std::sync::{Arc, PoisonError};
+use std::task::Wake;
 
 pub(crate) mod base;
 

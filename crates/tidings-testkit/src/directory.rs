@@ -1,10 +1,8 @@
 //! A directory of one test.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// An empty directory that is removed when it is dropped.
 #[derive(Debug)]

@@ -1,9 +1,7 @@
 //! HTTP/1.1 as bytes on a socket, as a client sees it.
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::TcpStream,
-};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 
 use serde_json::Value;
 

@@ -1,22 +1,18 @@
 //! A hub in a process of its own.
 
-use std::{
-    ffi::OsStr,
-    io::{BufRead, BufReader},
-    ops::{Deref, DerefMut, Range},
-    path::Path,
-    process::{ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Mutex, mpsc::Receiver},
-};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::ops::{Deref, DerefMut, Range};
+use std::path::Path;
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{
-    ChildProcess, HttpConnection, HttpResponse, SseReader, eventually, numbers,
-    process::{read_lines, read_through},
-    with_position,
-};
+use crate::process::{read_lines, read_through};
+use crate::{ChildProcess, HttpConnection, HttpResponse, SseReader, eventually, numbers, with_position};
 
 /// The command `tidings serve`, on a free port and in an empty environment unless said otherwise.
 #[derive(Debug)]

@@ -16,15 +16,13 @@ mod stub;
 mod tcp_proxy;
 mod wait;
 
-pub use self::{
-    directory::TempDirectory,
-    http::{HttpConnection, HttpHead, HttpResponse},
-    hub::{HubCommand, HubProcess},
-    parallel::in_parallel,
-    process::{ChildProcess, read_lines},
-    redis::{RedisServer, RedisServerOptions, RespConnection, RespReply},
-    sse::{SseReader, numbers, with_position},
-    stub::{StubReply, StubRequest, StubServer},
-    tcp_proxy::TcpProxy,
-    wait::{DEADLINE, eventually, fixed_port, free_port},
-};
+pub use self::directory::TempDirectory;
+pub use self::http::{HttpConnection, HttpHead, HttpResponse};
+pub use self::hub::{HubCommand, HubProcess};
+pub use self::parallel::in_parallel;
+pub use self::process::{ChildProcess, read_lines};
+pub use self::redis::{RedisServer, RedisServerOptions, RespConnection, RespReply};
+pub use self::sse::{SseReader, numbers, with_position};
+pub use self::stub::{StubReply, StubRequest, StubServer};
+pub use self::tcp_proxy::TcpProxy;
+pub use self::wait::{DEADLINE, eventually, fixed_port, free_port};

@@ -1,12 +1,9 @@
 //! A child process that does not outlive its test, and the lines that it prints.
 
-use std::{
-    fs,
-    io::{self, BufRead, BufReader, Read},
-    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, TrySendError},
-    thread,
-};
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, TrySendError};
+use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 

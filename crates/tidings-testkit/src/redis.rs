@@ -3,23 +3,17 @@
 mod connection;
 mod version;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    process::Stdio,
-    sync::{Mutex, PoisonError},
-};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::Signal;
 
-pub use self::{
-    connection::{RespConnection, RespReply},
-    version::{PROGRAM_VARIABLE, RedisVersion, sentinel, server, version},
-};
-use crate::{
-    ChildProcess, TempDirectory, eventually, free_port,
-    process::{read_lines, read_through},
-};
+pub use self::connection::{RespConnection, RespReply};
+pub use self::version::{PROGRAM_VARIABLE, RedisVersion, sentinel, server, version};
+use crate::process::{read_lines, read_through};
+use crate::{ChildProcess, TempDirectory, eventually, free_port};
 
 /// How often another free port is tried, if another program has taken the first.
 const PORTS_TRIED_MAX: usize = 20;

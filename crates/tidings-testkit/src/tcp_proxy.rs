@@ -1,11 +1,9 @@
 //! A TCP proxy with faults: an address that leads to one server now and to another later, as that of a managed Redis does.
 
-use std::{
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 /// A proxy on loopback. Its connections are closed when it is dropped.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! Waiting for a condition, and ports to listen on.
 
-use std::{
-    net::TcpListener,
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for an answer, a process or a condition before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -10,31 +10,23 @@ mod keep_alive;
 mod options;
 mod subscription_index;
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_log::{
     Entry, Gap, Log, Millis, OffsetLookup, Page, PageEntry, ReadRequest, ResumePoint, Waiter,
     subscription_texts,
 };
-use tidings_protocol::{
-    Epoch, EventId, Priority, Subscription, Tag,
-    body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice},
-};
+use tidings_protocol::body::{EndNotice, EndReason, GapNotice, GapReason, OpenNotice};
+use tidings_protocol::{Epoch, EventId, Priority, Subscription, Tag};
 
+pub use self::handle::ConnectionId;
+pub(crate) use self::handle::{ConnectionHandle, Termination};
+pub(crate) use self::options::{OpenEvent, StreamTimers};
+pub use self::options::{PositionStyle, StreamOptions};
+pub(crate) use self::subscription_index::SubscriptionIndex;
 use self::{cursor::Cursor, keep_alive::KeepAliveDue};
-pub use self::{
-    handle::ConnectionId,
-    options::{PositionStyle, StreamOptions},
-};
-pub(crate) use self::{
-    handle::{ConnectionHandle, Termination},
-    options::{OpenEvent, StreamTimers},
-    subscription_index::SubscriptionIndex,
-};
 use crate::{limits::ConnectionPermit, metrics::Metrics};
 pub use tidings_log::Start;
 

@@ -18,11 +18,9 @@ mod revocations;
 mod subscribe;
 mod tickets;
 
-use axum::{
-    Router, middleware,
-    response::Response,
-    routing::{get, post},
-};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Router, middleware};
 
 use crate::{error::Error, hub::Hub};
 

@@ -4,37 +4,33 @@ mod history;
 mod subscribers;
 mod threads;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock, Weak},
-    time::Duration,
-};
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use rand::RngExt;
 use tidings_log::{HistoryRange, Log, OpenError, OpenProgress};
-use tidings_protocol::{
-    EventId, Subscription,
-    body::{EndReason, HistoryPage},
-};
+use tidings_protocol::body::{EndReason, HistoryPage};
+use tidings_protocol::{EventId, Subscription};
 use tidings_sync::{Mutex, RwLock};
 use tokio::{sync::watch, time::Instant};
 
 pub use self::{history::HistoryRequest, threads::ThreadEnded};
 pub(crate) use self::{history::iso_8601, subscribers::Subscribers, threads::ThreadRegistry};
-use crate::{
-    auth::{Authorizer, Identity, SubscribePermit},
-    broker::{PublishOutcome, opened_soon},
-    config::{Settings, TlsSettings},
-    connection::{
-        ConnectionHandle, ConnectionId, OpenEvent, PositionStyle, Start, StreamOptions, StreamTimers,
-        Termination, driver::NewConnection,
-    },
-    error::{Code, Error},
-    limits::{self, ClientAddress, PermitHolder, TrustedProxies},
-    metrics::{LogGauges, Metrics},
-    publish::{Publication, Publisher},
-    transport::{event_stream::EventBody, local::EventStream, socket::Backpressure},
+use crate::auth::{Authorizer, Identity, SubscribePermit};
+use crate::broker::{PublishOutcome, opened_soon};
+use crate::config::{Settings, TlsSettings};
+use crate::connection::driver::NewConnection;
+use crate::connection::{
+    ConnectionHandle, ConnectionId, OpenEvent, PositionStyle, Start, StreamOptions, StreamTimers, Termination,
 };
+use crate::error::{Code, Error};
+use crate::limits::{self, ClientAddress, PermitHolder, TrustedProxies};
+use crate::metrics::{LogGauges, Metrics};
+use crate::publish::{Publication, Publisher};
+use crate::transport::event_stream::EventBody;
+use crate::transport::local::EventStream;
+use crate::transport::socket::Backpressure;
 
 /// Minimum reconnection time of a client. Each stream adds up to as much at random, so that clients do not reconnect at once.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);

@@ -78,22 +78,16 @@ mod publish;
 mod transport;
 
 pub use tidings_protocol as protocol;
-pub use tidings_protocol::{
-    ChannelName, EventId, EventName, Pattern, Priority, Subscription,
-    body::{EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage},
-    sse::MessageEvent,
-};
+pub use tidings_protocol::body::{EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage};
+pub use tidings_protocol::sse::MessageEvent;
+pub use tidings_protocol::{ChannelName, EventId, EventName, Pattern, Priority, Subscription};
 
-pub use self::{
-    auth::{AccessRequest, Action, Hook, HookError, Subject},
-    broker::PublishOutcome,
-    connection::{ConnectionId, PositionStyle, Start, StreamOptions},
-    error::{Code, Error},
-    hub::{HistoryRequest, Hub, ThreadEnded},
-    node::{HubBuilder, serve, serve_with},
-    publish::Publication,
-    transport::{
-        event_stream::EventBody,
-        local::{Delivery, EventStream},
-    },
-};
+pub use self::auth::{AccessRequest, Action, Hook, HookError, Subject};
+pub use self::broker::PublishOutcome;
+pub use self::connection::{ConnectionId, PositionStyle, Start, StreamOptions};
+pub use self::error::{Code, Error};
+pub use self::hub::{HistoryRequest, Hub, ThreadEnded};
+pub use self::node::{HubBuilder, serve, serve_with};
+pub use self::publish::Publication;
+pub use self::transport::event_stream::EventBody;
+pub use self::transport::local::{Delivery, EventStream};

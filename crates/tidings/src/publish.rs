@@ -5,21 +5,18 @@ use std::{sync::Arc, time::Duration};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tidings_log::{Idempotency, Millis, NewEntry, SHORT_BYTES_MAX, millis};
-use tidings_protocol::{
-    ChannelName, EventName, Priority,
-    body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishMessage, parse_object},
-};
+use tidings_protocol::body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, PublishMessage, parse_object};
+use tidings_protocol::{ChannelName, EventName, Priority};
 use tidings_sync::RwLock;
 use tokio::sync::Semaphore;
 
-use crate::{
-    auth::{PUBLISHER_BYTES_MAX, PublishPermit},
-    broker::{self, PendingEvent, PublishOutcome, embedded::EmbeddedBroker},
-    config::{Envelope, Settings},
-    error::{Code, Error},
-    lock,
-    metrics::Metrics,
-};
+use crate::auth::{PUBLISHER_BYTES_MAX, PublishPermit};
+use crate::broker::embedded::EmbeddedBroker;
+use crate::broker::{self, PendingEvent, PublishOutcome};
+use crate::config::{Envelope, Settings};
+use crate::error::{Code, Error};
+use crate::lock;
+use crate::metrics::Metrics;
 
 /// Time that a publish may wait for room.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use tidings_protocol::{Epoch, Priority, Tag};
 
 use super::*;
-use crate::{
-    entry::NewEntry,
-    testing::{TestWorld, append_each, memory_log, new_entry, seeded, settings, subscriptions, wanted},
+use crate::entry::NewEntry;
+use crate::testing::{
+    TestWorld, append_each, memory_log, new_entry, seeded, settings, subscriptions, wanted,
 };
 
 fn log_of(retention_events: u64) -> Log {

@@ -1,8 +1,6 @@
 use super::*;
-use crate::{
-    entry::NewEntry,
-    testing::{START, entry, idempotent},
-};
+use crate::entry::NewEntry;
+use crate::testing::{START, entry, idempotent};
 
 fn remembered(keys_max: u64) -> IdempotencyKeys {
     let mut keys = IdempotencyKeys::new(1000, keys_max);

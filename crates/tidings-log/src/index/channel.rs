@@ -1,9 +1,7 @@
 //! Index of one channel: the entries that it holds and its trim.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tidings_protocol::{ChannelName, Priority};
 

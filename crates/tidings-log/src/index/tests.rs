@@ -3,10 +3,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    entry::{Entry, NewEntry},
-    testing::{START, channel, entry, keyed, new_entry, seeded, subscriptions, urgent},
-};
+use crate::entry::{Entry, NewEntry};
+use crate::testing::{START, channel, entry, keyed, new_entry, seeded, subscriptions, urgent};
 
 impl Index {
     pub(crate) fn set_recent_trims_max(&mut self, trims_max: usize) {

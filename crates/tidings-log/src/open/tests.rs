@@ -1,20 +1,14 @@
-use std::{
-    fs,
-    sync::{
-        Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fs;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidings_protocol::{EventId, body::GapReason};
 
 use super::*;
-use crate::{
-    barriers::Waiter,
-    replica::OffsetLookup,
-    resume::{ResumePoint, Start},
-    testing::{TestDir, TestWorld, append_each, disk_log, new_entry, subscriptions},
-};
+use crate::barriers::Waiter;
+use crate::replica::OffsetLookup;
+use crate::resume::{ResumePoint, Start};
+use crate::testing::{TestDir, TestWorld, append_each, disk_log, new_entry, subscriptions};
 
 /// A stream that waits.
 #[derive(Default)]

@@ -1,10 +1,8 @@
 //! Each task that waits learns how the opening ends.
 
-use std::{
-    pin::pin,
-    sync::atomic::AtomicUsize,
-    task::{Wake, Waker},
-};
+use std::pin::pin;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Wake, Waker};
 
 use super::*;
 

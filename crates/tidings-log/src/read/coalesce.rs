@@ -5,12 +5,10 @@ use std::collections::{HashMap, hash_map::Entry as EventResult};
 use tidings_protocol::{ChannelName, Subscription};
 
 use super::{Log, OffsetRange, PAGE_BYTES, Page, ReadRequest, SCAN_DISTANCE};
-use crate::{
-    chunk_cache::{CHUNK_BYTES, CHUNK_ENTRIES, Chunk, ChunkBuilder, ChunkSlice},
-    index::ChannelIndex,
-    state::LogState,
-    store::{RawEntry, StoredOffset},
-};
+use crate::chunk_cache::{CHUNK_BYTES, CHUNK_ENTRIES, Chunk, ChunkBuilder, ChunkSlice};
+use crate::index::ChannelIndex;
+use crate::state::LogState;
+use crate::store::{RawEntry, StoredOffset};
 
 impl Page {
     /// Whether entries must be read from the store first; see [`Log::load`].

@@ -2,13 +2,11 @@ use proptest::prelude::*;
 use tidings_protocol::Priority;
 
 use super::*;
-use crate::{
-    entry::NewEntry,
-    settings::LogSettings,
-    testing::{
-        TestDir, TestWorld, append_each, append_on, disk_log, memory_log, new_entry, read_request, seeded,
-        settings, subscriptions, urgent,
-    },
+use crate::entry::NewEntry;
+use crate::settings::LogSettings;
+use crate::testing::{
+    TestDir, TestWorld, append_each, append_on, disk_log, memory_log, new_entry, read_request, seeded,
+    settings, subscriptions, urgent,
 };
 
 fn log_of(retention_events: u64) -> Log {

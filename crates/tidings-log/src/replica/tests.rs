@@ -1,19 +1,15 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use tidings_protocol::{
-    EventId, Priority, Skip,
-    body::GapReason::{self, Ahead, Diverged, Trimmed},
-};
+use tidings_protocol::body::GapReason::{self, Ahead, Diverged, Trimmed};
+use tidings_protocol::{EventId, Priority, Skip};
 
 use super::*;
-use crate::{
-    checkpoint::LostChannels,
-    read::ReadRequest,
-    testing::{
-        TestWorld, append_each, channel, keyed, memory_log, new_entry, read_request, seeded, settings,
-        subscriptions, urgent, wanted,
-    },
+use crate::checkpoint::LostChannels;
+use crate::read::ReadRequest;
+use crate::testing::{
+    TestWorld, append_each, channel, keyed, memory_log, new_entry, read_request, seeded, settings,
+    subscriptions, urgent, wanted,
 };
 
 const FIRST: Epoch = Epoch(11);

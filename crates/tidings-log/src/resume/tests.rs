@@ -1,13 +1,11 @@
 use tidings_protocol::Epoch;
 
 use super::*;
-use crate::{
-    Log,
-    entry::NewEntry,
-    testing::{
-        TestDir, TestWorld, append_each, append_on, disk_log, keyed, memory_log, new_entry, settings,
-        subscriptions,
-    },
+use crate::Log;
+use crate::entry::NewEntry;
+use crate::testing::{
+    TestDir, TestWorld, append_each, append_on, disk_log, keyed, memory_log, new_entry, settings,
+    subscriptions,
 };
 
 /// Gap and position of a stream at its begin.

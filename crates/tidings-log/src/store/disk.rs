@@ -19,26 +19,21 @@ mod segments;
 mod store;
 mod watermark;
 
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidings_protocol::Epoch;
 
+pub(crate) use self::open::{OpenedStore, lock_directory, open};
+pub(crate) use self::store::{DiskStore, Layout};
 pub use self::{open::OpenError, store::SEGMENT_BYTES_MAX};
-pub(crate) use self::{
-    open::{OpenedStore, lock_directory, open},
-    store::{DiskStore, Layout},
-};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use run::adopt_copy;
 use tidings_sync::Histogram;
 
-use self::{
-    run::RunState,
-    store::{copy, lock},
-};
+use self::run::RunState;
+use self::store::{copy, lock};
 use super::{CheckpointSource, RawEntry, Store, StoreError, StoredOffset, record};
 use crate::{checkpoint::Checkpoint, entry::Entry};
 

@@ -13,10 +13,8 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
-use tidings_protocol::{
-    CHANNEL_BYTES_MAX, ChannelName, Epoch, EventName, Priority, Tag,
-    body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX},
-};
+use tidings_protocol::body::{KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX};
+use tidings_protocol::{CHANNEL_BYTES_MAX, ChannelName, Epoch, EventName, Priority, Tag};
 
 use super::error::StoreError;
 use crate::entry::{Entry, EntryMeta, Idempotency, Millis, NewEntry, offset_within};

@@ -5,20 +5,16 @@
 //!         | first offset u64 | last offset u64 (rewritten only) | CRC-32 of these 32 bytes u32 | 0 u32
 //! ```
 
-use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use tidings_protocol::{ChannelName, Tag};
 
-use super::{
-    error::StoreError,
-    record::{self, BATCH_HEADER_BYTES, Decoded, FieldReader, RECORD_HEADER_BYTES, RecordPosition},
-};
+use super::error::StoreError;
+use super::record::{self, BATCH_HEADER_BYTES, Decoded, FieldReader, RECORD_HEADER_BYTES, RecordPosition};
 use crate::entry::{EntryMeta, offset_within};
 
 const MAGIC: &[u8; 8] = b"TIDINGS1";

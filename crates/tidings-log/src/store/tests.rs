@@ -2,16 +2,12 @@ use std::sync::Arc;
 
 use tidings_protocol::{Epoch, EventName, Priority};
 
-use super::{
-    Store,
-    disk::{self, Layout},
-    memory::MemoryStore,
-};
-use crate::{
-    checkpoint::Checkpoint,
-    entry::{Entry, NewEntry},
-    testing::{START, TestDir, entry, idempotent, new_entry},
-};
+use super::Store;
+use super::disk::{self, Layout};
+use super::memory::MemoryStore;
+use crate::checkpoint::Checkpoint;
+use crate::entry::{Entry, NewEntry};
+use crate::testing::{START, TestDir, entry, idempotent, new_entry};
 
 /// Runs a case against a store in memory and one on disk with files so small that every case fills several.
 fn check_store(case: &dyn Fn(&dyn Store)) {

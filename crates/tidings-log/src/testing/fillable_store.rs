@@ -1,23 +1,18 @@
 //! A log whose store is full on request.
 
-use std::{
-    io,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tidings_protocol::Epoch;
 
-use crate::{
-    Environment, Log,
-    checkpoint::Checkpoint,
-    entry::Entry,
-    served::ServedLogs,
-    settings::LogSettings,
-    store::{CheckpointSource, Store, StoreError, memory::MemoryStore},
-};
+use crate::checkpoint::Checkpoint;
+use crate::entry::Entry;
+use crate::served::ServedLogs;
+use crate::settings::LogSettings;
+use crate::store::memory::MemoryStore;
+use crate::store::{CheckpointSource, Store, StoreError};
+use crate::{Environment, Log};
 
 /// A memory store that can be full.
 #[derive(Default)]

@@ -3,10 +3,8 @@
 use tidings_sync::model;
 
 use super::*;
-use crate::{
-    read::Page,
-    testing::{START, read_request},
-};
+use crate::read::Page;
+use crate::testing::{START, read_request};
 
 fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {
     let settings = LogSettings { retention_age: Duration::from_secs(1), ..LogSettings::default() };

@@ -1,9 +1,7 @@
 //! A connection that a test closes after a number of bytes.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 

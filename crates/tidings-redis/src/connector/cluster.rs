@@ -1,10 +1,8 @@
 //! Redirects and topology of a Redis cluster.
 
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    resp::{RedisCommand, RedisReply},
-    url::RedisHost,
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::resp::{RedisCommand, RedisReply};
+use crate::url::RedisHost;
 
 const ASKING: &str = "ASKING";
 /// Nodes that are kept. Each gets a share of the time to open a connection.

@@ -3,11 +3,9 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::{Connector, share};
-use crate::{
-    connection::{ConnectionError, RedisConnection},
-    resp::{RedisCommand, RedisReply},
-    url::{RedisHost, RedisSentinel},
-};
+use crate::connection::{ConnectionError, RedisConnection};
+use crate::resp::{RedisCommand, RedisReply};
+use crate::url::{RedisHost, RedisSentinel};
 
 /// Sentinels that are tried, with those of the URL. Each gets a share of the time to open a connection.
 const SENTINELS_MAX: usize = 16;

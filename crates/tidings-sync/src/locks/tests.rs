@@ -1,10 +1,9 @@
 //! A lock says when its order is broken, and is free again after a panic.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc::sync_channel},
-    thread,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use super::*;
 use crate::{assert_none_held, model};

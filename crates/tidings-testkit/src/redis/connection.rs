@@ -1,9 +1,7 @@
 //! A client of Redis that speaks RESP 2.
 
-use std::{
-    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
-};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use crate::DEADLINE;
 

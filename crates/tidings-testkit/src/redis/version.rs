@@ -1,12 +1,9 @@
 //! The Redis, or Valkey, that tests start.
 
-use std::{
-    env,
-    ffi::OsString,
-    fmt,
-    process::{Command, Stdio},
-    sync::OnceLock,
-};
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::{env, fmt};
 
 /// Environment variable that names the server's program. Default: `redis-server` on the search path.
 pub const PROGRAM_VARIABLE: &str = "TIDINGS_TEST_REDIS";

@@ -1,12 +1,8 @@
 //! Authentication, permits, and the effect of changes on open streams.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -15,11 +11,9 @@ use serde_json::{Value, json};
 use tidings_protocol::{ChannelName, Subscription, body::EndReason};
 
 use super::*;
-use crate::{
-    config::{AuthSettings, KeySettings, Right, Secret, Settings},
-    error::Code,
-    metrics::tests::metrics,
-};
+use crate::config::{AuthSettings, KeySettings, Right, Secret, Settings};
+use crate::error::Code;
+use crate::metrics::tests::metrics;
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 /// Start of the tests' clock, in seconds.

@@ -2,11 +2,9 @@
 //! publish if that waits for nothing. The writer thread commits the others in batches, notifies the hub, and answers the
 //! publishers.
 
-use std::{
-    sync::{Arc, OnceLock},
-    thread::{self, Thread},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tidings_log::{
     Entry, KeyLookup, Log, NewEntry, RECORD_BYTES_BESIDE_TEXT_MAX, SEGMENT_BYTES_MAX, StoreError,
@@ -14,23 +12,18 @@ use tidings_log::{
 };
 use tidings_protocol::{EventId, body::BATCH_MESSAGES_MAX};
 use tidings_sync::{Mutex, Timing};
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
 use tracing::error;
 
-use super::{
-    api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, opened_soon, shutting_down},
-    batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult},
-};
-use crate::{
-    config::bounds::BODY_BYTES,
-    deferred_wake::{self, Wakeable},
-    error::{Code, Error},
-    failpoint, lock,
-    metrics::Metrics,
-};
+use super::api::{DeliverySink, PendingEvent, PublishOutcome, not_stored, opened_soon, shutting_down};
+use super::batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult};
+use crate::config::bounds::BODY_BYTES;
+use crate::deferred_wake::{self, Wakeable};
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
+use crate::{failpoint, lock};
 
 /// Time of a publish after which its outcome counts as unknown.
 const DEADLINE: Duration = Duration::from_secs(5);

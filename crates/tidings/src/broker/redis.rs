@@ -31,27 +31,22 @@ use tidings_log::Log;
 
 use tidings_redis::TlsFiles;
 
-pub(crate) use self::{
-    appender::{Appender, RedisBroker},
-    capture::Capturer,
-};
-use self::{
-    capture::buffer::CaptureBuffer,
-    commands::{RedisLog, RedisLogOptions},
-    live_events::LiveEventReceiver,
-    replicator::Replicator,
-    revocations::RedisRevocations,
-    shared_table::{SharedTable, replica::TableReplica},
-    sync_state::{SyncPart, SyncState},
-    tickets::RedisTickets,
-    trimmer::Trimmer,
-};
-use crate::{
-    broker::api::DeliverySink,
-    config::{RedisSettings, Settings},
-    error::{Code, Error},
-    metrics::Metrics,
-};
+pub(crate) use self::appender::{Appender, RedisBroker};
+pub(crate) use self::capture::Capturer;
+use self::capture::buffer::CaptureBuffer;
+use self::commands::{RedisLog, RedisLogOptions};
+use self::live_events::LiveEventReceiver;
+use self::replicator::Replicator;
+use self::revocations::RedisRevocations;
+use self::shared_table::SharedTable;
+use self::shared_table::replica::TableReplica;
+use self::sync_state::{SyncPart, SyncState};
+use self::tickets::RedisTickets;
+use self::trimmer::Trimmer;
+use crate::broker::api::DeliverySink;
+use crate::config::{RedisSettings, Settings};
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
 
 /// Parts of a node for Redis. Each task runs until it is dropped.
 pub(crate) struct RedisParts {

@@ -5,11 +5,8 @@
 
 use std::time::Duration;
 
-use tidings_protocol::{
-    EventId,
-    body::{EndNotice, GapNotice, OpenNotice},
-    sse,
-};
+use tidings_protocol::body::{EndNotice, GapNotice, OpenNotice};
+use tidings_protocol::{EventId, sse};
 
 use super::options::PositionStyle;
 

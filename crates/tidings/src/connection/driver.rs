@@ -6,12 +6,10 @@ use bytes::Bytes;
 use tidings_log::{Entry, Log, Millis, Page};
 use tidings_protocol::body::EndReason;
 
-use super::{
-    Connection, ConnectionStep,
-    handle::{ConnectionHandle, Termination},
-    keep_alive::KeepAlive,
-    options::{OpenEvent, StreamTimers},
-};
+use super::handle::{ConnectionHandle, Termination};
+use super::keep_alive::KeepAlive;
+use super::options::{OpenEvent, StreamTimers};
+use super::{Connection, ConnectionStep};
 
 /// Polls of one connection in a row, before the transport serves others.
 pub(crate) const POLLS_MAX: usize = 16;

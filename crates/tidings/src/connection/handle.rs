@@ -1,12 +1,11 @@
 //! The hub's handle to a connection: its waker, its transient events and its termination.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, atomic::Ordering},
-    task::Waker,
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_log::{TransientEvent, Waiter};
@@ -14,10 +13,8 @@ use tidings_protocol::{Subscription, body::EndReason};
 use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::{
-    auth::{Identity, SubscribePermit},
-    deferred_wake, lock,
-};
+use crate::auth::{Identity, SubscribePermit};
+use crate::{deferred_wake, lock};
 
 /// Transient events that may wait for a connection.
 const TRANSIENT_MAX: usize = 64;

@@ -6,26 +6,20 @@ mod held_back;
 mod model;
 mod overtaking;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::Wake,
-};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 pub(crate) use tidings_log::testing::{TestWorld, channel, new_entry};
 use tidings_log::{NewEntry, TransientEvent, testing};
 use tidings_protocol::{Priority, Subscription};
 
 use super::*;
-use crate::{
-    auth::tests::permit,
-    config::{Durability, LimitSettings, LogSettings},
-    limits::{ConnectionLimits, PermitHolder},
-    metrics::tests::metrics,
-};
+use crate::auth::tests::permit;
+use crate::config::{Durability, LimitSettings, LogSettings};
+use crate::limits::{ConnectionLimits, PermitHolder};
+use crate::metrics::tests::metrics;
 
 /// Counts the wake-ups of a task that a test polls.
 #[derive(Default)]

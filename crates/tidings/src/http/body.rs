@@ -9,10 +9,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tidings_protocol::body::parse_object;
 
-use crate::{
-    config::Settings,
-    error::{Code, Error},
-};
+use crate::config::Settings;
+use crate::error::{Code, Error};
 
 /// Reads the whole body.
 ///

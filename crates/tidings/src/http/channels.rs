@@ -3,23 +3,17 @@
 use axum::{Json, extract::State};
 use http::Uri;
 use tidings_log::HistoryRange;
-use tidings_protocol::{
-    EventId, Subscription,
-    body::{ChannelCount, ChannelList, HistoryPage},
-};
+use tidings_protocol::body::{ChannelCount, ChannelList, HistoryPage};
+use tidings_protocol::{EventId, Subscription};
 
-use super::{
-    credentials::Authenticated,
-    error::ErrorResponse,
-    fallback::not_found,
-    parameters::{self, Query},
-};
-use crate::{
-    auth::ReadKind,
-    connection::Start,
-    error::{Code, Error},
-    hub::{HistoryRequest, Hub},
-};
+use super::credentials::Authenticated;
+use super::error::ErrorResponse;
+use super::fallback::not_found;
+use super::parameters::{self, Query};
+use crate::auth::ReadKind;
+use crate::connection::Start;
+use crate::error::{Code, Error};
+use crate::hub::{HistoryRequest, Hub};
 
 /// Lists channels and patterns with connections.
 pub(super) async fn list(

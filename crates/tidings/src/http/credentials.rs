@@ -6,13 +6,11 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, Method, header, request::Parts};
 
 use super::{error::ErrorResponse, origin_check, parameters::Query};
-use crate::{
-    auth::{Credential, Identity, denied},
-    config::{AuthSettings, Secret},
-    error::{Code, Error},
-    hub::Hub,
-    transport::socket::PeerInfo,
-};
+use crate::auth::{Credential, Identity, denied};
+use crate::config::{AuthSettings, Secret};
+use crate::error::{Code, Error};
+use crate::hub::Hub;
+use crate::transport::socket::PeerInfo;
 
 /// A client whose credential was good, or that has none.
 pub(super) struct Authenticated {

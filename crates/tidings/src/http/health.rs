@@ -1,9 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`, for operators.
 
-use axum::{
-    extract::{FromRequestParts, Request, State},
-    response::{IntoResponse, Response},
-};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
 use http::header;
 
 use super::{credentials::Authenticated, error::ErrorResponse};

@@ -2,21 +2,17 @@
 
 use std::{net::IpAddr, panic::AssertUnwindSafe};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use tracing::error;
 
 use super::error::{ErrorCounted, ErrorResponse};
-use crate::{
-    error::{Code, Error},
-    failpoint,
-    hub::Hub,
-};
+use crate::error::{Code, Error};
+use crate::failpoint;
+use crate::hub::Hub;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
 /// Headers of the hub, and those that tracing libraries set on every request of a page.

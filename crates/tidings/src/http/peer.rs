@@ -5,14 +5,10 @@ use std::{convert::Infallible, sync::Arc};
 use axum::extract::FromRequestParts;
 use http::{Method, request::Parts};
 
-use crate::{
-    hub::Hub,
-    limits::ClientAddress,
-    transport::{
-        shard::StreamHandoff,
-        socket::{Backpressure, PeerInfo},
-    },
-};
+use crate::hub::Hub;
+use crate::limits::ClientAddress;
+use crate::transport::shard::StreamHandoff;
+use crate::transport::socket::{Backpressure, PeerInfo};
 
 /// The peer of a request. A request that another server accepted has no address and no socket here.
 pub(super) struct Peer {

@@ -2,31 +2,23 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Uri, header};
-use tidings_protocol::{
-    EventName, Priority,
-    body::{self, BodyError, PublishAnswer, PublishBody, PublishMessage},
-};
+use tidings_protocol::body::{self, BodyError, PublishAnswer, PublishBody, PublishMessage};
+use tidings_protocol::{EventName, Priority};
 
-use super::{
-    body::read,
-    credentials::Authenticated,
-    error::ErrorResponse,
-    parameters::{self, Query},
-};
-use crate::{
-    auth::{self, Identity},
-    broker::{self, PublishOutcome},
-    error::{Code, Error},
-    hub::Hub,
-    publish::CheckedMessage,
-};
+use super::body::read;
+use super::credentials::Authenticated;
+use super::error::ErrorResponse;
+use super::parameters::{self, Query};
+use crate::auth::{self, Identity};
+use crate::broker::{self, PublishOutcome};
+use crate::error::{Code, Error};
+use crate::hub::Hub;
+use crate::publish::CheckedMessage;
 
 /// Publishes the unchanged body to the channel in the path.
 pub(super) async fn one(

@@ -5,11 +5,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::{body, credentials::Authenticated, error::ErrorResponse};
-use crate::{
-    auth::RevokedSubject,
-    error::{Code, Error},
-    hub::Hub,
-};
+use crate::auth::RevokedSubject;
+use crate::error::{Code, Error};
+use crate::hub::Hub;
 
 const SHAPE: &str = "{\"user\":\"…\"}, {\"session\":\"…\"} or {\"jti\":\"…\"}, with \"until\" or without";
 /// Longest name of a user, session or token, in bytes.

@@ -7,22 +7,16 @@ mod stream;
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, Uri};
 
+use self::options::options;
 pub(super) use self::posted::posted;
-use self::{
-    options::options,
-    stream::{named_or_of_ticket, response, stream},
-};
-use super::{
-    credentials::Authenticated,
-    error::ErrorResponse,
-    parameters::{self, Query},
-    peer::Peer,
-};
-use crate::{
-    auth::ReadKind,
-    error::{Code, Error},
-    hub::Hub,
-};
+use self::stream::{named_or_of_ticket, response, stream};
+use super::credentials::Authenticated;
+use super::error::ErrorResponse;
+use super::parameters::{self, Query};
+use super::peer::Peer;
+use crate::auth::ReadKind;
+use crate::error::{Code, Error};
+use crate::hub::Hub;
 
 const TEST_EVENT: &str = "data: {\"type\":\"test\",\"message\":\"SSE endpoint working\"}\n\n";
 

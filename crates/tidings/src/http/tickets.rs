@@ -1,20 +1,16 @@
 //! `POST /api/v1/tickets`: issues a ticket that an `EventSource` puts into its URL.
 
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use tidings_protocol::body::TicketAnswer;
 
 use super::{body, credentials::Authenticated, error::ErrorResponse, parameters};
-use crate::{
-    error::{Code, Error},
-    hub::{Hub, iso_8601},
-};
+use crate::error::{Code, Error};
+use crate::hub::{Hub, iso_8601};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,16 +1,12 @@
 //! Reads of stored events as JSON.
 
 use tidings_log::{HistoryRange, Log, Millis};
-use tidings_protocol::{
-    ChannelName, EventId,
-    body::{GapNotice, HistoryEvent, HistoryPage},
-};
+use tidings_protocol::body::{GapNotice, HistoryEvent, HistoryPage};
+use tidings_protocol::{ChannelName, EventId};
 
-use crate::{
-    auth::SubscribePermit,
-    connection::Start,
-    error::{Code, Error},
-};
+use crate::auth::SubscribePermit;
+use crate::connection::Start;
+use crate::error::{Code, Error};
 
 /// A read of one channel's stored events. Default: the oldest 100.
 #[derive(Debug, Clone)]

@@ -2,24 +2,21 @@
 //!
 //! A new entry wakes polling connections, which read the log themselves, and the shards, which push to their connections.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidings_log::{Entry, Log, TransientEvent};
 use tidings_protocol::{ChannelName, Subscription};
 use tidings_sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
-use crate::{
-    broker::{DeliverySink, InterestChange},
-    connection::{Connection, ConnectionHandle, LogObserver, StreamOptions, SubscriptionIndex, Unregister},
-    deferred_wake,
-    limits::ConnectionPermit,
-    lock,
-    metrics::Metrics,
+use crate::broker::{DeliverySink, InterestChange};
+use crate::connection::{
+    Connection, ConnectionHandle, LogObserver, StreamOptions, SubscriptionIndex, Unregister,
 };
+use crate::limits::ConnectionPermit;
+use crate::metrics::Metrics;
+use crate::{deferred_wake, lock};
 
 /// All open connections of a node, by subscription.
 pub(crate) struct Subscribers {

@@ -1,28 +1,22 @@
 //! A connection as an HTTP body, which hyper or the host application's own server polls over HTTP/1.1 or HTTP/2.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tidings_log::Page;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::socket::Backpressure;
-use crate::connection::{
-    ConnectionHandle, ConnectionId,
-    driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
-};
+use crate::connection::driver::{Driver, DriverStep, NewConnection, POLLS_MAX};
+use crate::connection::{ConnectionHandle, ConnectionId};
 
 /// Time without a poll, although there are bytes to send, after which a stream is behind.
 ///

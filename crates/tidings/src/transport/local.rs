@@ -1,20 +1,16 @@
 //! A connection as a stream of parsed events, for code in the process of the hub.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use http_body::Body;
 use serde::de::DeserializeOwned;
-use tidings_protocol::{
-    body::{EndNotice, GapNotice},
-    sse::{MessageEvent, Parser, StreamItem},
-};
+use tidings_protocol::body::{EndNotice, GapNotice};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
 
 use super::event_stream::EventBody;
 use crate::connection::ConnectionId;

@@ -18,10 +18,8 @@ mod slots;
 mod stream_phase;
 mod timer_wheel;
 
-pub(crate) use self::{
-    disk_readers::DiskReaders,
-    event_loop::Shard,
-    forward::{ForwardToHyper, ForwardedConnection},
-    handoff::StreamHandoff,
-    mailbox::Shards,
-};
+pub(crate) use self::disk_readers::DiskReaders;
+pub(crate) use self::event_loop::Shard;
+pub(crate) use self::forward::{ForwardToHyper, ForwardedConnection};
+pub(crate) use self::handoff::StreamHandoff;
+pub(crate) use self::mailbox::Shards;

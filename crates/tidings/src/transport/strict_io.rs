@@ -2,31 +2,24 @@
 
 mod whole;
 
-use std::{
-    fmt,
-    future::Future,
-    io,
-    pin::Pin,
-    sync::{Arc, LazyLock, OnceLock},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::{Bytes, BytesMut};
 use http::Uri;
 use rand::RngExt;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep, sleep_until},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tracing::debug;
 
 pub(crate) use self::whole::{HEAD_BYTES_MAX, head_too_large};
 use self::whole::{check, malformed, too_large};
-use super::{
-    http1_framing::{FramingValidator, HeadProgress, MessagePart},
-    idle::Activity,
-};
+use super::http1_framing::{FramingValidator, HeadProgress, MessagePart};
+use super::idle::Activity;
 use crate::error::Error;
 
 /// Path of the request that replaces a refused one. Random, so that no client can know it.

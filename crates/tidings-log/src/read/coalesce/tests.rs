@@ -2,14 +2,11 @@ use proptest::prelude::*;
 use tidings_protocol::Priority;
 
 use super::*;
-use crate::{
-    entry::NewEntry,
-    settings::LogSettings,
-    store::StoreError,
-    testing::{
-        START, TestDir, TestWorld, append_each, disk_log, keyed, new_entry, read_request, seeded,
-        subscriptions,
-    },
+use crate::entry::NewEntry;
+use crate::settings::LogSettings;
+use crate::store::StoreError;
+use crate::testing::{
+    START, TestDir, TestWorld, append_each, disk_log, keyed, new_entry, read_request, seeded, subscriptions,
 };
 
 /// A log on disk with an entry cache of `cache_bytes`.

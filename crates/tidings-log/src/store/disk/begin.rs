@@ -4,16 +4,13 @@ use std::{fs, io};
 
 use tracing::{info, warn};
 
-use super::{
-    compaction::Compaction,
-    run::{Repair, RunStart, RunState},
-    store::{DiskStore, lock},
-    watermark::Marks,
-};
-use crate::{
-    files::{is_full, sync_directory},
-    store::{CheckpointSource, StoreError, segment::SegmentHeader},
-};
+use super::compaction::Compaction;
+use super::run::{Repair, RunStart, RunState};
+use super::store::{DiskStore, lock};
+use super::watermark::Marks;
+use crate::files::{is_full, sync_directory};
+use crate::store::segment::SegmentHeader;
+use crate::store::{CheckpointSource, StoreError};
 
 impl DiskStore {
     /// Begins the run, except for its checkpoint. A full disk is no error: [`DiskStore::begin_late`] tries again.

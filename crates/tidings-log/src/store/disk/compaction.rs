@@ -1,17 +1,13 @@
 //! Compaction: segment files that are written anew with the kept records only, and files that are removed.
 
-use std::{
-    fs::{self, File},
-    io,
-    sync::Arc,
-};
+use std::fs::{self, File};
+use std::io;
+use std::sync::Arc;
 
 use super::{segments::Segment, store::DiskStore};
-use crate::store::{
-    StoreError,
-    record::RecordPosition,
-    segment::{self, SegmentHeader},
-};
+use crate::store::StoreError;
+use crate::store::record::RecordPosition;
+use crate::store::segment::{self, SegmentHeader};
 
 /// A file to be rewritten, with the records that are kept now. Records that are released later stay in the file until a
 /// checkpoint covers them.

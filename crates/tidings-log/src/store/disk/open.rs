@@ -1,38 +1,27 @@
 //! Recovery of a disk store: locks the directory, reads every file, truncates a partial batch, and detects losses.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    fs::{self, File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
-};
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::{fmt, io};
 
 use rustix::fs::{FlockOperation, flock};
 use tidings_protocol::Tag;
 use tidings_sync::{Histogram, Mutex, RwLock};
 use tracing::warn;
 
-use super::{
-    run::{self, Repair, RunRecord, RunStart},
-    segments::{Segment, drop_ranges},
-    store::{Active, DiskStore, Layout},
-    watermark::{self, Marks, Watermark},
-};
-use crate::{
-    checkpoint::Checkpoint,
-    entry::EntryMeta,
-    files::{self, Reserve, is_full},
-    lock,
-    store::{
-        StoreError,
-        segment::{self, ChannelNames, Scan, SegmentEnd},
-    },
-};
+use super::run::{self, Repair, RunRecord, RunStart};
+use super::segments::{Segment, drop_ranges};
+use super::store::{Active, DiskStore, Layout};
+use super::watermark::{self, Marks, Watermark};
+use crate::checkpoint::Checkpoint;
+use crate::entry::EntryMeta;
+use crate::files::{self, Reserve, is_full};
+use crate::lock;
+use crate::store::StoreError;
+use crate::store::segment::{self, ChannelNames, Scan, SegmentEnd};
 
 /// Reason why a directory cannot be used.
 #[derive(Debug)]

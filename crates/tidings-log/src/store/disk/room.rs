@@ -2,16 +2,13 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use super::{
-    run::RunState,
-    segments::drop_ranges,
-    store::{DiskStore, copy, lock},
-};
-use crate::{
-    checkpoint::Checkpoint,
-    files::{self, Reserve, is_full, replace},
-    store::{CheckpointSource, StoreError, record::RECORD_BYTES_BESIDE_TEXT_MAX},
-};
+use super::run::RunState;
+use super::segments::drop_ranges;
+use super::store::{DiskStore, copy, lock};
+use crate::checkpoint::Checkpoint;
+use crate::files::{self, Reserve, is_full, replace};
+use crate::store::record::RECORD_BYTES_BESIDE_TEXT_MAX;
+use crate::store::{CheckpointSource, StoreError};
 
 /// Bytes of an append beside the text of its event, at most: names, keys, lengths and partly used pages.
 const BYTES_BESIDE_TEXT: u64 = RECORD_BYTES_BESIDE_TEXT_MAX as u64 + 2 * 4096;

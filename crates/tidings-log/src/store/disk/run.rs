@@ -1,12 +1,10 @@
 //! `run.json`: the end of the last run, and whether the directory is a copy.
 
-use std::{
-    fs::{self, File, Metadata},
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,34 +1,24 @@
 //! State of the disk store, and its append path.
 
-use std::{
-    collections::VecDeque,
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
-    time::Instant,
-};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
 
 use tidings_protocol::Tag;
 use tidings_sync::{Histogram, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{
-    run::{self, RunStart, RunState},
-    segments::Segment,
-    watermark::Watermark,
-};
-use crate::{
-    entry::Entry,
-    files::{Reserve, is_full, sync_directory},
-    store::{
-        StoreError, record,
-        segment::{self, HEADER_BYTES, SegmentHeader},
-    },
-};
+use super::run::{self, RunStart, RunState};
+use super::segments::Segment;
+use super::watermark::Watermark;
+use crate::entry::Entry;
+use crate::files::{Reserve, is_full, sync_directory};
+use crate::store::segment::{self, HEADER_BYTES, SegmentHeader};
+use crate::store::{StoreError, record};
 
 /// Size from which a file takes no further batch.
 pub const SEGMENT_BYTES_MAX: u64 = 32 << 20;

@@ -1,19 +1,15 @@
-use std::{
-    collections::VecDeque,
-    fs::{self, File},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidings_protocol::{Epoch, Tag};
 
 use super::{open::FoundLog, segments::drop_ranges, *};
-use crate::{
-    checkpoint::{EpochRow, LostChannels},
-    store::segment::{self, HEADER_BYTES, SegmentHeader},
-    testing::{TestDir, entry, new_entry},
-};
+use crate::checkpoint::{EpochRow, LostChannels};
+use crate::store::segment::{self, HEADER_BYTES, SegmentHeader};
+use crate::testing::{TestDir, entry, new_entry};
 
 const SMALL: Layout = Layout { segment_bytes: 1024, sync_each_batch: false };
 

@@ -6,12 +6,10 @@
 //! The newest segment is recorded durably before its first entry, and the offset with every fsync. A value is recorded only
 //! when it is true on disk, so a record that lags after a crash is no fault.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use crate::files;
 

@@ -1,10 +1,8 @@
 use tidings_protocol::Epoch;
 
 use super::{BATCH_HEADER_BYTES, StoreError, decode_batch_header, decode_record, encode_batch};
-use crate::{
-    entry::{Idempotency, NewEntry, OFFSET_MAX},
-    testing::{entry, new_entry},
-};
+use crate::entry::{Idempotency, NewEntry, OFFSET_MAX};
+use crate::testing::{entry, new_entry};
 
 #[track_caller]
 fn is_refused(new_entry: NewEntry, position: u64, text: &str) {

@@ -2,15 +2,11 @@
 
 mod model;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidings_log::{
-    Idempotency,
-    testing::{TestWorld, fillable_log, new_entry},
-};
+use tidings_log::Idempotency;
+use tidings_log::testing::{TestWorld, fillable_log, new_entry};
 use tidings_protocol::ChannelName;
 
 use super::*;

@@ -6,12 +6,10 @@ use tidings_log::{NewEntry, offset_within};
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
-use super::{
-    keys::RedisKeys,
-    mirror::Mirror,
-    record::{self, hex},
-    scripts::APPEND,
-};
+use super::keys::RedisKeys;
+use super::mirror::Mirror;
+use super::record::{self, hex};
+use super::scripts::APPEND;
 
 /// One publish: its events are appended together or not at all.
 #[derive(Debug, Clone)]

@@ -4,28 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use tidings_protocol::{Epoch, EventId};
 use tidings_redis::RedisError;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 
-use super::{
-    append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent},
-    commands::RedisLog,
-    error::publish_error,
-    node_messages::LiveEvent,
-    sync_state::{SyncPart, SyncState},
-    transient::{TransientPublish, transient_publisher},
-};
-use crate::{
-    broker::{
-        api::{PendingEvent, PublishOutcome, not_stored, shutting_down},
-        batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult},
-    },
-    error::{Code, Error},
-    metrics::Metrics,
-};
+use super::append_call::{Append, AppendError, AppendOutcome, Appended, LastSeen, NewEvent};
+use super::commands::RedisLog;
+use super::error::publish_error;
+use super::node_messages::LiveEvent;
+use super::sync_state::{SyncPart, SyncState};
+use super::transient::{TransientPublish, transient_publisher};
+use crate::broker::api::{PendingEvent, PublishOutcome, not_stored, shutting_down};
+use crate::broker::batch::{AnswerSender, InFlightKeys, PublishBatch, PublishResult};
+use crate::error::{Code, Error};
+use crate::metrics::Metrics;
 
 /// Publishes that may wait for the appender.
 const QUEUE_MAX: usize = 4096;

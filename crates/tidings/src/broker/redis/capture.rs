@@ -9,19 +9,15 @@ pub(super) mod buffer;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tidings_redis::RedisError;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use self::buffer::{BufferStatus, CaptureBuffer, CapturePosition};
-use super::{
-    append_call::{Append, AppendError, AppendRefusal, Appended, CaptureAppend, LastSeen, NewEvent},
-    commands::RedisLog,
-    node_messages::NodeMessage,
-    sync_state::{SyncPart, SyncState},
-};
+use super::append_call::{Append, AppendError, AppendRefusal, Appended, CaptureAppend, LastSeen, NewEvent};
+use super::commands::RedisLog;
+use super::node_messages::NodeMessage;
+use super::sync_state::{SyncPart, SyncState};
 use crate::metrics::Metrics;
 
 /// Messages and bytes of one call.

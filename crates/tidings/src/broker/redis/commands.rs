@@ -16,16 +16,14 @@ use tidings_redis::{
 use tidings_sync::Histogram;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    epochs::{self, BeginOutcome, EpochStart, NewEpoch, RedisHead},
-    error::{corrupt, endpoint_error},
-    keys::RedisKeys,
-    mirror::Mirror,
-    page_size::PageSize,
-    record,
-    scripts::{BEGIN, HEAD, Script, TRIM},
-    stream_reader::StreamReader,
-};
+use super::epochs::{self, BeginOutcome, EpochStart, NewEpoch, RedisHead};
+use super::error::{corrupt, endpoint_error};
+use super::keys::RedisKeys;
+use super::mirror::Mirror;
+use super::page_size::PageSize;
+use super::record;
+use super::scripts::{BEGIN, HEAD, Script, TRIM};
+use super::stream_reader::StreamReader;
 use crate::error::Error;
 
 /// Silence after which the node counts as disconnected, even if a call may take longer.

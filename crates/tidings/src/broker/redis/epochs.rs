@@ -5,14 +5,12 @@ use tidings_log::{EpochRow, LostChannels, offset_within};
 use tidings_protocol::{ChannelName, Epoch, Tag};
 use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
-use super::{
-    error::corrupt,
-    keys::RedisKeys,
-    record,
-    record::hex,
-    scripts::{BEGIN, HEAD},
-    shared_table::row::{RowVersion, versions},
-};
+use super::error::corrupt;
+use super::keys::RedisKeys;
+use super::record;
+use super::record::hex;
+use super::scripts::{BEGIN, HEAD};
+use super::shared_table::row::{RowVersion, versions};
 
 /// Rows that are kept. Ids of older epochs are unknown.
 const ROWS_MAX: u64 = 1000;

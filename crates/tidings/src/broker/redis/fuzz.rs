@@ -5,12 +5,9 @@ use tidings_log::ReplicatedEntry;
 use tidings_protocol::Tag;
 use tidings_redis::{ProtocolError, RedisReply, ReplyDecoder};
 
-use super::{
-    append_call::{self, Append, NewEvent},
-    epochs,
-    node_messages::NodeMessage,
-    record,
-};
+use super::append_call::{self, Append, NewEvent};
+use super::node_messages::NodeMessage;
+use super::{epochs, record};
 
 /// Small, so that the decoder also skips texts.
 const TEXT_BYTES_MAX: usize = 96;

@@ -13,18 +13,14 @@ use tidings_redis::{PubsubEvent, PubsubTarget};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use self::{
-    capture_subscriptions::CaptureSubscriptions,
-    debounce::Debounce,
-    subscriptions::{PubsubSubscriptions, RefusalOutcome, SubscriptionDelta},
-};
-use super::{
-    capture::buffer::CaptureBuffer,
-    commands::RedisLog,
-    node_messages::{LiveEvent, NodeMessage},
-    shared_table::replica::TableReplica,
-    sync_state::{SyncPart, SyncState},
-};
+use self::capture_subscriptions::CaptureSubscriptions;
+use self::debounce::Debounce;
+use self::subscriptions::{PubsubSubscriptions, RefusalOutcome, SubscriptionDelta};
+use super::capture::buffer::CaptureBuffer;
+use super::commands::RedisLog;
+use super::node_messages::{LiveEvent, NodeMessage};
+use super::shared_table::replica::TableReplica;
+use super::sync_state::{SyncPart, SyncState};
 use crate::{broker::api::DeliverySink, config::RedisSettings, metrics::Metrics};
 
 /// How long a transient event waits for the stored events before it.

@@ -1,9 +1,7 @@
 //! Page size of reads: Redis limits answers by entries, but a connection is limited by bytes.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tidings_log::ReplicatedEntry;
 

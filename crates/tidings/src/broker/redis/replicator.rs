@@ -7,21 +7,17 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use tidings_log::{ApplyError, Log, LostChannels, ReplicatedEntry};
 use tidings_protocol::{Epoch, Tag};
 use tidings_redis::RedisError;
-use tokio::{
-    sync::watch,
-    task::spawn_blocking,
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use self::losses::{LossDetector, unreported_loss};
-use super::{
-    append_call::LastSeen,
-    commands::{RedisLog, SILENCE, silence_error, within_silence},
-    epochs::{BeginOutcome, EpochStart, NewEpoch, RedisHead},
-    shared_table::replica::TableReplica,
-    sync_state::{SyncPart, SyncState},
-};
+use super::append_call::LastSeen;
+use super::commands::{RedisLog, SILENCE, silence_error, within_silence};
+use super::epochs::{BeginOutcome, EpochStart, NewEpoch, RedisHead};
+use super::shared_table::replica::TableReplica;
+use super::sync_state::{SyncPart, SyncState};
 use crate::{broker::api::DeliverySink, metrics::Metrics};
 
 /// Interval of reconciliations, and the longest wait for new entries.

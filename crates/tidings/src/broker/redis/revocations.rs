@@ -7,15 +7,11 @@ use tidings_log::Log;
 use tidings_redis::RedisError;
 use tracing::warn;
 
-use super::shared_table::{
-    ConditionalPut, PutOutcome,
-    replica::{TableChange, TableReplica},
-    row::{RowVersion, TableRow},
-};
-use crate::{
-    auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation},
-    error::{Code, Error},
-};
+use super::shared_table::replica::{TableChange, TableReplica};
+use super::shared_table::row::{RowVersion, TableRow};
+use super::shared_table::{ConditionalPut, PutOutcome};
+use crate::auth::{ReplicationOutcome, RevocationChange, RevocationStore, StoredRevocation};
+use crate::error::{Code, Error};
 
 /// Revocations of all nodes of one Redis.
 pub(crate) struct RedisRevocations {

@@ -10,11 +10,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use tidings_redis::{RedisCommand, RedisError, RedisReply};
 
-use super::{
-    commands::RedisLog,
-    error::corrupt,
-    scripts::{TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP},
-};
+use super::commands::RedisLog;
+use super::error::corrupt;
+use super::scripts::{TABLE_CHANGE, TABLE_PAGE, TABLE_SWEEP};
 
 use self::row::{RowVersion, TableRow, pairs, version_of};
 

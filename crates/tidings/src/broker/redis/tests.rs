@@ -17,20 +17,14 @@ use tidings_redis::{PubsubConnection, PubsubEvent, PubsubTarget, RedisError, Red
 use tidings_sync::Histogram;
 use tidings_testkit::RedisServer;
 
-use super::{
-    append_call::{Append, AppendError, AppendOutcome, AppendRefusal, Appended, LastSeen, NewEvent},
-    epochs::{
-        BeginOutcome::{Known, Now, Other},
-        EpochStart::{HeadOf, Nothing, Remains},
-        NewEpoch, RedisEpoch,
-    },
-    shared_table::{
-        ConditionalPut, PutOutcome,
-        replica::TableChange,
-        row::{RowVersion, TableRow},
-    },
-    *,
-};
+use super::append_call::{Append, AppendError, AppendOutcome, AppendRefusal, Appended, LastSeen, NewEvent};
+use super::epochs::BeginOutcome::{Known, Now, Other};
+use super::epochs::EpochStart::{HeadOf, Nothing, Remains};
+use super::epochs::{NewEpoch, RedisEpoch};
+use super::shared_table::replica::TableChange;
+use super::shared_table::row::{RowVersion, TableRow};
+use super::shared_table::{ConditionalPut, PutOutcome};
+use super::*;
 
 const EPOCH: Epoch = Epoch(7);
 

@@ -8,10 +8,8 @@ use tidings_redis::RedisError;
 use tracing::warn;
 
 use super::commands::RedisLog;
-use crate::{
-    auth::TicketStore,
-    error::{Code, Error},
-};
+use crate::auth::TicketStore;
+use crate::error::{Code, Error};
 
 /// Tickets of all nodes of one Redis.
 pub(crate) struct RedisTickets(pub(super) Arc<RedisLog>);

@@ -5,13 +5,11 @@ use std::time::Duration;
 use tidings_protocol::Priority;
 
 use super::*;
-use crate::{
-    connection::{
-        PositionStyle, Start, StreamOptions,
-        tests::{connect, memory_log, new_entry, read, small_log, subscriptions, transient, urgent},
-    },
-    metrics::LogGauges,
+use crate::connection::tests::{
+    connect, memory_log, new_entry, read, small_log, subscriptions, transient, urgent,
 };
+use crate::connection::{PositionStyle, Start, StreamOptions};
+use crate::metrics::LogGauges;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 

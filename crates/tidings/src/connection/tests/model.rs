@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidings_protocol::{
-    EventId, Priority, Subscription,
-    body::{GapNotice, GapReason},
-    sse::{MessageEvent, Parser, StreamItem},
-};
+use tidings_protocol::body::{GapNotice, GapReason};
+use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
+use tidings_protocol::{EventId, Priority, Subscription};
 
 /// A stored event.
 #[derive(Debug, Clone)]

@@ -2,19 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use tidings_log::{Environment, NewEntry, TransientEvent, testing::seeded};
 use tidings_protocol::Priority;
 
-use super::{
-    super::*,
-    TestWorld, channel, connect,
-    model::{ClientModel, LogModel, ModelEvent},
-    open_log, read, subscriptions,
-};
+use super::super::*;
+use super::model::{ClientModel, LogModel, ModelEvent};
+use super::{TestWorld, channel, connect, open_log, read, subscriptions};
 use crate::config::{Durability, LogSettings};
 
 const CHANNELS: [&str; 5] = ["a", "b", "c.x", "c.y", "d:z"];

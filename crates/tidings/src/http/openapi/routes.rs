@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    answers::{STREAM, answer, json_answer, stream_answer, with_refusals},
-    parameters::parameters,
-    schemas::schema,
-    security::{STREAM_CARRIERS, security},
-};
+use super::answers::{STREAM, answer, json_answer, stream_answer, with_refusals};
+use super::parameters::parameters;
+use super::schemas::schema;
+use super::security::{STREAM_CARRIERS, security};
 
 /// Errors of a publish.
 const PUBLISH_REFUSALS: [u16; 10] = [400, 401, 403, 408, 409, 413, 415, 422, 429, 503];

@@ -1,10 +1,10 @@
 //! Schemas of the JSON types of `tidings_protocol`.
 
 use serde_json::{Map, Value, json};
-use tidings_protocol::{
-    CHANNEL_BYTES_MAX, Code, EventId, EventName, Priority,
-    body::{BATCH_MESSAGES_MAX, EndReason, GapReason, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, TTL_MAX},
+use tidings_protocol::body::{
+    BATCH_MESSAGES_MAX, EndReason, GapReason, KEY_BYTES_MAX, MESSAGE_CHANNELS_MAX, TTL_MAX,
 };
+use tidings_protocol::{CHANNEL_BYTES_MAX, Code, EventId, EventName, Priority};
 
 pub(super) const CHANNEL_PATTERN: &str = "^[A-Za-z0-9_~@-]+([.:][A-Za-z0-9_~@-]+)*$";
 pub(super) const SUBSCRIPTION_PATTERN: &str =

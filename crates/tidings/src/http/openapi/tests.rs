@@ -10,25 +10,19 @@ use hyper_util::service::TowerToHyperService;
 use proptest::{prelude::*, string::string_regex};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidings_protocol::{
-    ChannelName, Problem, Subscription,
-    body::{
-        ChannelCount, ChannelList, EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage,
-        OpenNotice, PublishAnswer, TicketAnswer, parse_publish,
-    },
+use tidings_protocol::body::{
+    ChannelCount, ChannelList, EndNotice, EndReason, GapNotice, GapReason, HistoryEvent, HistoryPage,
+    OpenNotice, PublishAnswer, TicketAnswer, parse_publish,
 };
+use tidings_protocol::{ChannelName, Problem, Subscription};
 
-use super::{
-    answers::REFUSALS,
-    description,
-    schemas::{CHANNEL_PATTERN, SUBSCRIPTION_PATTERN},
-};
-use crate::{
-    config::{AuthSettings, Secret, Settings},
-    error::{Code, Error},
-    http::error::ErrorResponse,
-    hub::Hub,
-};
+use super::answers::REFUSALS;
+use super::description;
+use super::schemas::{CHANNEL_PATTERN, SUBSCRIPTION_PATTERN};
+use crate::config::{AuthSettings, Secret, Settings};
+use crate::error::{Code, Error};
+use crate::http::error::ErrorResponse;
+use crate::hub::Hub;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 

@@ -3,11 +3,9 @@
 use http::{HeaderMap, header};
 use tidings_protocol::EventId;
 
-use crate::{
-    connection::{PositionStyle, Start, StreamOptions},
-    error::{Code, Error},
-    http::parameters::{self, Query},
-};
+use crate::connection::{PositionStyle, Start, StreamOptions};
+use crate::error::{Code, Error};
+use crate::http::parameters::{self, Query};
 
 /// Options of a `GET` beside its channels. The header wins over the query.
 pub(super) fn options(query: &Query, headers: &HeaderMap) -> Result<StreamOptions, Error> {

@@ -5,22 +5,16 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    options::{history, last_event_id, position, start},
-    stream::{named_or_of_ticket, stream},
-};
-use crate::{
-    connection::{PositionStyle, StreamOptions},
-    error::{Code, Error},
-    http::{
-        body,
-        credentials::Authenticated,
-        error::ErrorResponse,
-        parameters::{self, Query},
-        peer::Peer,
-    },
-    hub::Hub,
-};
+use super::options::{history, last_event_id, position, start};
+use super::stream::{named_or_of_ticket, stream};
+use crate::connection::{PositionStyle, StreamOptions};
+use crate::error::{Code, Error};
+use crate::http::body;
+use crate::http::credentials::Authenticated;
+use crate::http::error::ErrorResponse;
+use crate::http::parameters::{self, Query};
+use crate::http::peer::Peer;
+use crate::hub::Hub;
 
 const SHAPE: &str =
     "{\"channels\":[\"a\",\"b.*\"]} with `lastEventId`, `history`, `hello` and `position` if wanted";

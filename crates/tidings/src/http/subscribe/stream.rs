@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use tidings_protocol::Subscription;
 
-use crate::{
-    auth::{Identity, ReadKind},
-    connection::{ConnectionId, StreamOptions},
-    error::Error,
-    http::{error::ErrorResponse, parameters::Query, peer::Peer},
-    hub::Hub,
-    transport::{event_stream::EventBody, shard::StreamHandoff},
-};
+use crate::auth::{Identity, ReadKind};
+use crate::connection::{ConnectionId, StreamOptions};
+use crate::error::Error;
+use crate::http::error::ErrorResponse;
+use crate::http::parameters::Query;
+use crate::http::peer::Peer;
+use crate::hub::Hub;
+use crate::transport::event_stream::EventBody;
+use crate::transport::shard::StreamHandoff;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const NO_TRANSFORM: HeaderValue = HeaderValue::from_static("no-cache, no-transform");

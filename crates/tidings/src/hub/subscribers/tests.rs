@@ -1,17 +1,13 @@
 //! Wake-ups, transient events and counts of the open connections.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Wake, Waker},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Wake, Waker};
 
 use tidings_protocol::body::EndReason;
 
 use super::*;
-use crate::connection::{
-    Termination,
-    tests::{WakeCounter, channel, handle, memory_log, new_entry, transient},
-};
+use crate::connection::Termination;
+use crate::connection::tests::{WakeCounter, channel, handle, memory_log, new_entry, transient};
 
 fn register(
     subscribers: &Arc<Subscribers>,

@@ -4,25 +4,19 @@ use std::task::Waker;
 
 use http_body_util::BodyExt;
 use tidings_log::{Log, NewEntry};
-use tidings_protocol::{
-    Priority,
-    body::EndReason,
-    sse::{Parser, StreamItem},
-};
+use tidings_protocol::Priority;
+use tidings_protocol::body::EndReason;
+use tidings_protocol::sse::{Parser, StreamItem};
 
 use super::*;
-use crate::{
-    broker::DeliverySink,
-    connection::{
-        PositionStyle, Start, StreamOptions, StreamTimers, Termination,
-        tests::{
-            WakeCounter, channel, connection_permit, handle, memory_log, new_entry, small_log, transient,
-            urgent,
-        },
-    },
-    hub::Subscribers,
-    metrics::{Metrics, tests::metrics},
+use crate::broker::DeliverySink;
+use crate::connection::tests::{
+    WakeCounter, channel, connection_permit, handle, memory_log, new_entry, small_log, transient, urgent,
 };
+use crate::connection::{PositionStyle, Start, StreamOptions, StreamTimers, Termination};
+use crate::hub::Subscribers;
+use crate::metrics::Metrics;
+use crate::metrics::tests::metrics;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 

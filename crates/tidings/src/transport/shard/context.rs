@@ -1,10 +1,8 @@
 //! State of a slot, state that all slots of a shard share, and the actions that a slot asks for.
 
-use std::{
-    sync::Arc,
-    task::Waker,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use axum::{Router, response::Response};
 use bytes::Bytes;

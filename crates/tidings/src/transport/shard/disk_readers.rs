@@ -2,12 +2,10 @@
 //!
 //! Each takes all jobs that wait: one pass over the disk serves all clients that reconnect at once.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tidings_log::{Log, Page};
 use tidings_sync::{Condvar, Mutex, MutexGuard};

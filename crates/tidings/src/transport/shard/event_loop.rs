@@ -1,10 +1,9 @@
 //! The thread of one shard: it serves the sockets and the mailbox, and broadcasts new entries of the log to idle streams.
 
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use axum::{Router, response::Response};
 use bytes::Bytes;
@@ -14,21 +13,20 @@ use tidings_protocol::Epoch;
 use tokio::runtime::Handle;
 use tracing::error;
 
-use super::{
-    chunk_writer::chunk_of,
-    context::{ShardContext, SlotAction},
-    disk_readers::{DiskReaders, ReadJob},
-    forward::{ForwardToHyper, ForwardedConnection},
-    mailbox::{Inbox, Mailbox, WAKE_TOKEN, event_queue},
-    pacing::PollPacing,
-    request_phase::RequestPhase,
-    slots::{Slot, Slots},
-    stream_phase::{BroadcastTick, StreamPhase},
-};
-use crate::{
-    config::Settings, connection::driver::NewConnection, failpoint, metrics::Metrics,
-    transport::idle::IdleTimeout,
-};
+use super::chunk_writer::chunk_of;
+use super::context::{ShardContext, SlotAction};
+use super::disk_readers::{DiskReaders, ReadJob};
+use super::forward::{ForwardToHyper, ForwardedConnection};
+use super::mailbox::{Inbox, Mailbox, WAKE_TOKEN, event_queue};
+use super::pacing::PollPacing;
+use super::request_phase::RequestPhase;
+use super::slots::{Slot, Slots};
+use super::stream_phase::{BroadcastTick, StreamPhase};
+use crate::config::Settings;
+use crate::connection::driver::NewConnection;
+use crate::failpoint;
+use crate::metrics::Metrics;
+use crate::transport::idle::IdleTimeout;
 
 /// Slots that are served in a row before the next part of a broadcast.
 const SERVED_MAX: usize = 32;

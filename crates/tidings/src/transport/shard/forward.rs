@@ -1,10 +1,8 @@
 //! Connections that a shard forwards to hyper.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    sync::Arc,
-    time::Instant,
-};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::response::Response;
 use bytes::Bytes;

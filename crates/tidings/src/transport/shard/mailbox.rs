@@ -1,24 +1,18 @@
 //! The mailbox by which other threads reach a shard.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::Wake,
-};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 use mio::{Token, net::TcpStream};
 use tidings_log::Page;
 use tidings_sync::{AtomicBool, Mutex, MutexGuard};
 
-use crate::{
-    connection::LogObserver,
-    deferred_wake::{self, Wakeable},
-    lock,
-};
+use crate::connection::LogObserver;
+use crate::deferred_wake::{self, Wakeable};
+use crate::lock;
 
 /// Token of the wake-up from the mailbox; keys of slots are lower.
 pub(super) const WAKE_TOKEN: Token = Token(usize::MAX);

@@ -2,26 +2,22 @@
 //!
 //! The phase ends with a request for a stream, or with a request that hyper has to serve.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 use tower_service::Service;
 use tracing::error;
 
-use super::{
-    context::{ShardContext, SlotAction, SlotState},
-    handoff::StreamHandoff,
-    request_parser::{REQUEST_BYTES_MAX, may_be_for_shard, parse},
-    response::{Framing, RoutedResponse, route, write_head},
-};
+use super::context::{ShardContext, SlotAction, SlotState};
+use super::handoff::StreamHandoff;
+use super::request_parser::{REQUEST_BYTES_MAX, may_be_for_shard, parse};
+use super::response::{Framing, RoutedResponse, route, write_head};
 use crate::transport::{http1_framing::FramingValidator, socket::PeerInfo};
 
 /// Bytes of one read; most requests are smaller.

@@ -1,25 +1,21 @@
 //! The connections of a shard: a slot for each, the timer of each slot, and the streams by subscription.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    task::Waker,
-    time::{Duration, Instant},
-};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::{Interest, Registry, Token, net::TcpStream};
 use slab::Slab;
 use tidings_protocol::ChannelName;
 
-use super::{
-    context::{ShardContext, SlotAction, SlotState},
-    mailbox::{Mailbox, SlotWaker},
-    request_phase::RequestPhase,
-    stream_phase::StreamPhase,
-    timer_wheel::TimerWheel,
-};
+use super::context::{ShardContext, SlotAction, SlotState};
+use super::mailbox::{Mailbox, SlotWaker};
+use super::request_phase::RequestPhase;
+use super::stream_phase::StreamPhase;
+use super::timer_wheel::TimerWheel;
 use crate::connection::{SubscriptionIndex, driver::NewConnection};
 
 /// Time after which a slot without a deadline is polled.

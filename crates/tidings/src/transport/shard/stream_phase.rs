@@ -1,25 +1,19 @@
 //! One stream of a shard: its socket, the driver of its connection, and at most one half-written chunk.
 
-use std::{
-    io::{self, Read, Write},
-    net::Shutdown,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::net::TcpStream;
 use tidings_log::{Entry, Millis, Page};
 use tidings_protocol::Subscription;
 
-use super::{
-    chunk_writer::ChunkWriter,
-    context::{ShardContext, SlotAction, SlotState},
-};
-use crate::connection::{
-    WRITE_BYTES_MAX,
-    driver::{Driver, DriverStep, NewConnection, POLLS_MAX},
-};
+use super::chunk_writer::ChunkWriter;
+use super::context::{ShardContext, SlotAction, SlotState};
+use crate::connection::WRITE_BYTES_MAX;
+use crate::connection::driver::{Driver, DriverStep, NewConnection, POLLS_MAX};
 
 /// Bytes that a client may send after its request before it is disconnected.
 const INPUT_BYTES_MAX: u32 = 64 << 10;

@@ -1,10 +1,8 @@
 //! Bytes that hyper reads from clients with invalid, slow and valid requests.
 
 use futures_util::FutureExt;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    time::{Instant, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::error::Code;

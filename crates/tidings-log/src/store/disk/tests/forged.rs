@@ -1,12 +1,10 @@
 //! Files with valid checksums and invalid numbers: a start reports them and goes on.
 
 use super::*;
-use crate::{
-    checkpoint::KeyRow,
-    entry::OFFSET_MAX,
-    settings::LogSettings,
-    testing::{TestWorld, disk_log},
-};
+use crate::checkpoint::KeyRow;
+use crate::entry::OFFSET_MAX;
+use crate::settings::LogSettings;
+use crate::testing::{TestWorld, disk_log};
 
 /// A directory whose only file has one batch of events with these offsets, which `forge` changes.
 fn directory_with(rewritten_to: Option<u64>, offsets: &[u64], forge: impl FnOnce(&mut [u8])) -> TestDir {

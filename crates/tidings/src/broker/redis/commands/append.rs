@@ -3,10 +3,10 @@
 use tidings_redis::{RedisCommand, RedisError};
 
 use super::{RedisLog, first};
-use crate::broker::redis::{
-    append_call::{self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen},
-    scripts::APPEND,
+use crate::broker::redis::append_call::{
+    self, Append, AppendCall, AppendError, AppendOutcome, Appended, CaptureAppend, LastSeen,
 };
+use crate::broker::redis::scripts::APPEND;
 
 impl RedisLog {
     /// Appends a batch in one step, and publishes its mirrored events in the same step.

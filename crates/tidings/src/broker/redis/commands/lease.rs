@@ -5,12 +5,10 @@ use std::time::Duration;
 use tidings_redis::RedisError;
 
 use super::RedisLog;
-use crate::broker::redis::{
-    error::corrupt,
-    keys::RedisKeys,
-    node_messages::NodeMessage,
-    scripts::{ACQUIRE_LEASE, RELEASE_LEASE},
-};
+use crate::broker::redis::error::corrupt;
+use crate::broker::redis::keys::RedisKeys;
+use crate::broker::redis::node_messages::NodeMessage;
+use crate::broker::redis::scripts::{ACQUIRE_LEASE, RELEASE_LEASE};
 
 impl RedisLog {
     /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node

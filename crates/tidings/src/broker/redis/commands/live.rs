@@ -4,10 +4,8 @@ use tidings_protocol::ChannelName;
 use tidings_redis::{RedisCommand, RedisError};
 
 use super::RedisLog;
-use crate::broker::redis::{
-    node_messages::{LiveEvent, NodeMessage},
-    scripts::PUBLISH_TRANSIENT,
-};
+use crate::broker::redis::node_messages::{LiveEvent, NodeMessage};
+use crate::broker::redis::scripts::PUBLISH_TRANSIENT;
 
 impl RedisLog {
     /// Publishes transient events to every node, in their order and in one round trip; mirrored events also to other programs.

@@ -3,11 +3,9 @@ use std::{sync::Arc, time::Duration};
 use tidings_testkit::{RedisServer, eventually};
 
 use super::*;
-use crate::broker::redis::{
-    append_call::AppendError,
-    shared_table::SharedTable,
-    tests::{NOTHING_SEEN, begun, event, fill, new_row, options, publish},
-};
+use crate::broker::redis::append_call::AppendError;
+use crate::broker::redis::shared_table::SharedTable;
+use crate::broker::redis::tests::{NOTHING_SEEN, begun, event, fill, new_row, options, publish};
 
 /// Waits until Redis has read all that nodes have sent it, up to the end of their connections.
 fn connections_are_gone(redis: &RedisServer) {

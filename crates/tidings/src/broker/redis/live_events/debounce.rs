@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 /// Least time between two updates. A stream waits at most this long for its channel, unless an update takes longer.
 const PAUSE: Duration = Duration::from_millis(10);

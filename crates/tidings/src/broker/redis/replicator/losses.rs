@@ -6,11 +6,9 @@ use tidings_log::{Entry, Log, LostChannels, ReplicatedEntry};
 use tidings_protocol::{ChannelName, Epoch};
 use tidings_redis::RedisError;
 
-use crate::broker::redis::{
-    append_call::LastSeen,
-    commands::{RedisLog, within_silence},
-    epochs::{RedisEpoch, RedisHead},
-};
+use crate::broker::redis::append_call::LastSeen;
+use crate::broker::redis::commands::{RedisLog, within_silence};
+use crate::broker::redis::epochs::{RedisEpoch, RedisHead};
 
 /// Channels that a loss names. A loss of more channels counts for all.
 const LOST_CHANNELS_MAX: usize = 1000;

@@ -7,10 +7,8 @@ use tidings_sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{
-    SharedTable,
-    row::{RowVersion, TableRow},
-};
+use super::SharedTable;
+use super::row::{RowVersion, TableRow};
 use crate::{broker::redis::sync_state::SyncState, lock};
 
 /// Messages that wait. If there are more, the whole table is read again.

@@ -3,10 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidings_log::testing::{START, TestWorld};
 
-use super::{
-    losses::{append, node_in},
-    *,
-};
+use super::losses::{append, node_in};
+use super::*;
 
 const HOUR: u64 = 3_600_000;
 

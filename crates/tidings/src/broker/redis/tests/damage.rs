@@ -1,9 +1,7 @@
 //! A Redis that lost some keys of the log and kept the others.
 
-use super::{
-    losses::{append, losses, node, reconcile_all},
-    *,
-};
+use super::losses::{append, losses, node, reconcile_all};
+use super::*;
 
 #[tokio::test]
 async fn log_that_lacks_a_part_begins_anew_with_a_gap_for_all() {
