@@ -20,14 +20,9 @@ const FILES: &[Generated] = &[
         path: "crates/tidings-client/public-api.txt",
         text: |it| public_api::list(it, "tidings-client"),
     },
-    Generated { path: "crates/tidings-log/public-api.txt", text: |it| public_api::list(it, "tidings-log") },
     Generated {
         path: "crates/tidings-protocol/public-api.txt",
         text: |it| public_api::list(it, "tidings-protocol"),
-    },
-    Generated {
-        path: "crates/tidings-redis/public-api.txt",
-        text: |it| public_api::list(it, "tidings-redis"),
     },
 ];
 
