@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidings_protocol::body::GapReason;
 
 use crate::named_enum::named_enum;
-use crate::reader::{ReaderAction, ReaderFault, StreamStage};
+use crate::stream_plan::{ReaderAction, ReaderFault, StreamStage};
 
 named_enum! {
     /// A count of every phase.

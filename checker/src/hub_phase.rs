@@ -15,8 +15,8 @@ use crate::hub_server::HubServer;
 use crate::oracle::LossRule;
 use crate::phase::{Cluster, PhaseRun};
 use crate::random::{millis, rng};
-use crate::reader::{ReaderAction, StreamStage};
 use crate::report::PhaseReport;
+use crate::stream_plan::{ReaderAction, StreamStage};
 use crate::violation::Violation;
 
 /// Shortest phase that must meet every condition.

@@ -26,6 +26,7 @@ mod random;
 mod reader;
 mod redis_phase;
 mod report;
+mod stream_plan;
 mod violation;
 
 use directory_phase::{DirectoryFault, DirectoryPhase};

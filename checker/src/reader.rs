@@ -1,7 +1,6 @@
 //! A reader that injects faults or is cut at random times, resumes after the last id that its parser dispatched, at any
 //! node, and records its observations.
 
-mod plan;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -17,8 +16,6 @@ use tidings_protocol::{EventId, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use plan::StreamPlan;
-pub(crate) use plan::{ReaderAction, ReaderFault, StreamStage};
 use stream::{HALF_CLOSED_DEADLINE, PlannedStream, StreamStep};
 
 use crate::client_context::{ClientContext, NodeEndpoint};
@@ -26,6 +23,7 @@ use crate::counters::Count;
 use crate::history::{EventLabel, LogPosition, PhaseTime};
 use crate::observation::{Observation, ObservedGap, ObservedItem, ReaderHistory};
 use crate::random::{millis, rng};
+use crate::stream_plan::{ReaderAction, ReaderFault, StreamPlan, StreamStage};
 use crate::violation::{Violation, ViolationKind};
 
 /// Longest time from the request to the head of a stream.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::counters::Counters;
-use crate::reader::{ReaderAction, StreamStage};
+use crate::stream_plan::{ReaderAction, StreamStage};
 use crate::violation::{Violation, ViolationKind};
 
 /// Violations that are explained; further ones are only counted.

@@ -10,9 +10,9 @@ use tidings_load::ResponseHead;
 use tidings_protocol::sse::{Parser, StreamItem};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::plan::{CutPoint, ReaderAction, StreamPlan, StreamStage};
 use crate::counters::Counters;
 use crate::http::RawConnection;
+use crate::stream_plan::{CutPoint, ReaderAction, StreamPlan, StreamStage};
 
 /// Longest time that a half-closed stream may stay open.
 pub(super) const HALF_CLOSED_DEADLINE: Duration = Duration::from_secs(10);
