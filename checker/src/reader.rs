@@ -23,7 +23,7 @@ use crate::counters::Count;
 use crate::history::{EventLabel, LogPosition, PhaseTime};
 use crate::observation::{Observation, ObservedGap, ObservedItem, ReaderHistory};
 use crate::random::{millis, rng};
-use crate::stream_plan::{ReaderAction, ReaderFault, StreamPlan, StreamStage};
+use crate::stream_plan::{StreamPlan, StreamStage};
 use crate::violation::{Violation, ViolationKind};
 
 /// Longest time from the request to the head of a stream.
