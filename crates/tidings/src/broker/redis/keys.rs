@@ -17,7 +17,7 @@ pub(super) struct RedisKeys {
     pub(super) lease: String,
     /// Position up to which captured messages are in the log.
     pub(super) captured: String,
-    /// Set of nodes that asked for the lease without success.
+    /// Set of nodes that asked for the lease without success, each with its oldest marker.
     pub(super) free: String,
     /// Pub/Sub channel of changes to shared tables.
     pub(super) changes: String,

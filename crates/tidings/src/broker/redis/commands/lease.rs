@@ -11,8 +11,9 @@ use crate::broker::redis::node_messages::NodeMessage;
 use crate::broker::redis::scripts::{ACQUIRE_LEASE, RELEASE_LEASE};
 
 impl RedisLog {
-    /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message; a node
-    /// without a matching marker waits for `patience`. Returns whether the node holds the lease, and the captured position.
+    /// Asks for the capture lease, or renews it. `marks` are the markers since which the node has received every message, oldest
+    /// first. A node without a matching marker waits for `patience`, and twice as long if another node has received more.
+    /// Returns whether the node holds the lease, and the captured position.
     pub(in crate::broker::redis) async fn acquire_lease(
         &self,
         holder: &str,

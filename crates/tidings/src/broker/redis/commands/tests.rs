@@ -68,3 +68,23 @@ async fn rows_of_which_some_were_put_are_unknown() {
     }
     assert!(none > 0 && some > 50, "{none} {some}");
 }
+
+#[tokio::test]
+async fn free_lease_goes_to_the_node_that_received_most() {
+    for place in ["0 1 5", ""] {
+        let redis = RedisServer::start();
+        let redis_log = RedisLog::new(&options(&redis)).unwrap();
+        redis.command(&["SET", "{test}:capture:place", place]);
+        let mut nodes = [redis.connect(), redis.connect()];
+        for node in &mut nodes {
+            node.command(&["SUBSCRIBE", "{test}:live"]);
+        }
+        let minute = Duration::from_secs(60);
+        let ask = async |name: &str, marks: &[u64]| {
+            redis_log.acquire_lease(name, minute, minute, marks).await.unwrap().0
+        };
+        assert!(!ask("older", &[2]).await);
+        assert!(!ask("newer", &[3]).await, "the node lacks messages between the markers 2 and 3");
+        assert!(ask("older", &[2, 3]).await);
+    }
+}
