@@ -4,11 +4,19 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tidings_client::{Client, EndReason, Error, ErrorKind, GapReason, Notification, Subscriber};
+use tidings_testkit::StubReply;
 use tokio::time::Instant;
 
 use crate::stub_server::{
     AsyncStubServer, STREAM, closing, ended_stream, holding, open_stream, response, serve, stream,
 };
+
+/// A server that sends these replies, and a subscription of the channel `a` there.
+async fn subscribe_to(replies: impl Into<Vec<StubReply>>) -> (AsyncStubServer, Subscriber) {
+    let server = serve(replies).await;
+    let subscription = server.client().subscribe(["a"]).start();
+    (server, subscription)
+}
 
 /// The next notification except reconnects and positions.
 async fn next_notification(subscription: &mut Subscriber) -> Option<Result<Notification, Error>> {
@@ -100,7 +108,7 @@ async fn error_is_one_line_with_its_causes_as_sources() {
 
 #[tokio::test(start_paused = true)]
 async fn id_of_a_block_without_data_survives_every_reconnect() {
-    let server = serve([
+    let (server, mut subscription) = subscribe_to([
         ended_stream("id: p7\n\n"),
         ended_stream("data: transient\n\n"),
         ended_stream("id: half"),
@@ -108,7 +116,6 @@ async fn id_of_a_block_without_data_survives_every_reconnect() {
         open_stream("data: last\nid: e8\n\n"),
     ])
     .await;
-    let mut subscription = server.client().subscribe(["a"]).start();
     assert_eq!(next_data(&mut subscription).await, "transient");
     assert_eq!(subscription.last_event_id(), "p7");
     assert_eq!(next_data(&mut subscription).await, "last");
@@ -142,8 +149,7 @@ async fn request_names_channels_history_and_token() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
-    let server = serve([ended_stream("retry: 86400000\n\n")]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (_server, mut subscription) = subscribe_to([ended_stream("retry: 86400000\n\n")]).await;
     for _ in 0..20 {
         let began = Instant::now();
         let Some(Ok(Notification::Reconnecting(notice))) = subscription.next().await else {
@@ -156,8 +162,8 @@ async fn retry_of_the_hub_is_clamped_to_twenty_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn no_content_finishes_the_subscription() {
-    let server = serve([ended_stream("data: only\nid: e1\n\n"), response("204 No Content", "")]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (server, mut subscription) =
+        subscribe_to([ended_stream("data: only\nid: e1\n\n"), response("204 No Content", "")]).await;
     assert_eq!(next_data(&mut subscription).await, "only");
     assert!(next_notification(&mut subscription).await.is_none());
     assert_eq!(server.requests().len(), 2);
@@ -216,8 +222,7 @@ async fn gap_is_delivered_and_its_id_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn malformed_gap_is_an_error_and_keeps_the_last_id() {
     let body = "id: x-1\n\nevent: tidings.gap\ndata: {\"reason\":\"new\"}\nid: x-9\n\n";
-    let server = serve([open_stream(body)]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (_server, mut subscription) = subscribe_to([open_stream(body)]).await;
     assert_eq!(next_fault(&mut subscription).await.kind(), ErrorKind::Protocol);
     assert_eq!(subscription.last_event_id(), "x-1");
 }
@@ -225,8 +230,7 @@ async fn malformed_gap_is_an_error_and_keeps_the_last_id() {
 #[tokio::test(start_paused = true)]
 async fn end_without_reconnect_stops() {
     let end = "event: tidings.end\ndata: {\"reason\":\"revoked\",\"reconnect\":false}\n\ndata: after\n\n";
-    let server = serve([ended_stream(end)]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (server, mut subscription) = subscribe_to([ended_stream(end)]).await;
     let Some(Ok(Notification::End(notice))) = subscription.next().await else { panic!("no end") };
     assert_eq!((notice.reason, notice.reconnect), (EndReason::Revoked, false));
     assert!(subscription.next().await.is_none());
@@ -237,8 +241,7 @@ async fn end_without_reconnect_stops() {
 async fn end_with_reconnect_resumes_from_the_last_id() {
     let end =
         "id: x-4\n\nretry: 900\nevent: tidings.end\ndata: {\"reason\":\"shutdown\",\"reconnect\":true}\n\n";
-    let server = serve([open_stream(end), open_stream("data: again\n\n")]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (server, mut subscription) = subscribe_to([open_stream(end), open_stream("data: again\n\n")]).await;
     assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
     assert!(matches!(subscription.next().await, Some(Ok(Notification::End(_)))));
     assert_eq!(next_data(&mut subscription).await, "again");
@@ -248,8 +251,7 @@ async fn end_with_reconnect_resumes_from_the_last_id() {
 #[tokio::test(start_paused = true)]
 async fn position_for_browsers_is_a_position_and_other_reserved_events_are_not_shown() {
     let body = "event: tidings.position\ndata:\nid: x-1\n\nevent: tidings.novel\ndata: 1\n\ndata: 2\n\n";
-    let server = serve([open_stream(body)]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (_server, mut subscription) = subscribe_to([open_stream(body)]).await;
     let Some(Ok(Notification::Position(id))) = subscription.next().await else { panic!("no position") };
     assert_eq!(id, "x-1");
     let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
@@ -269,8 +271,7 @@ async fn stream_in_single_bytes_with_crlf_and_split_utf8_is_read() {
         bytes.push(*byte);
         bytes.extend_from_slice(b"\r\n");
     }
-    let server = serve([holding(bytes)]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (_server, mut subscription) = subscribe_to([holding(bytes)]).await;
     let Some(Ok(Notification::Event(event))) = subscription.next().await else { panic!("no event") };
     assert_eq!((event.name.as_str(), event.data.as_str()), ("snow", "❄ é\ntwo"));
     assert_eq!(next_data(&mut subscription).await, "cr");
@@ -286,8 +287,8 @@ async fn page_in_place_of_a_stream_is_an_error_with_a_hint() {
 
 #[tokio::test(start_paused = true)]
 async fn silent_stream_is_closed_after_three_keep_alive_intervals() {
-    let server = serve([open_stream("id: x-1\n\n"), holding(""), open_stream("data: alive\n\n")]).await;
-    let mut subscription = server.client().subscribe(["a"]).start();
+    let (_server, mut subscription) =
+        subscribe_to([open_stream("id: x-1\n\n"), holding(""), open_stream("data: alive\n\n")]).await;
     assert!(matches!(subscription.next().await, Some(Ok(Notification::Position(_)))));
     for fault in ["silent for 45s", "within 45s"] {
         let began = Instant::now();
