@@ -4,15 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, TempDirectory, in_parallel};
 
-use crate::hub::TestHub;
 use crate::jwks::JwksProvider;
-use crate::tokens::{
-    self, KEY, KeyPair, SECRET, bearer, by_pair, by_secret, claims, header, hmac_of, key_lines, lines_of_key,
-    merged, now, reload, sealed,
-};
+use crate::prelude::*;
+use crate::tokens;
 
 const OURS: KeyPair = KeyPair("rsa");
 const STRANGERS: KeyPair = KeyPair("stranger");

@@ -6,13 +6,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::{Value, json};
 use tidings_protocol::sse::{MessageEvent, Parser, StreamItem};
-use tidings_testkit::{DEADLINE, HttpConnection, HttpResponse, SseReader, with_position};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::hub::TestHub;
-use crate::tokens::{KEY, bearer, claims, hash_of, hs256, key_lines, merged, now, reload};
+use crate::prelude::*;
 
 /// Milliseconds since 1970.
 pub(crate) fn now_millis() -> u64 {

@@ -1,11 +1,6 @@
 //! Cookies and pages: requests that a foreign page may make a browser send, and responses that such a page may read.
 
-use serde_json::json;
-use tidings_testkit::{HttpResponse, TempDirectory};
-
-use crate::clients::token_with;
-use crate::hub::{RunTidings, TestHub};
-use crate::tokens::{SECRET, bearer, hub_with_secret, protected_with, protected_with_in, token, with_secret};
+use crate::prelude::*;
 
 const PAGE: &str = "https://app.example.com";
 /// Origins that are not listed.

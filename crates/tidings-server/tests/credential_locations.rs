@@ -1,11 +1,6 @@
 //! Locations of credentials in a request: which location decides, and which credentials each accepts.
 
-use serde_json::json;
-use tidings_testkit::HttpResponse;
-
-use crate::clients::token_with;
-use crate::hub::TestHub;
-use crate::tokens::{KEY, hub_with_secret, token};
+use crate::prelude::*;
 
 const HISTORY: &str = "/api/v1/channels/user.u/events";
 

@@ -3,15 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
-use tidings_testkit::{SseReader, TempDirectory};
 
 use crate::auth_matrix::assert_refused_on_every_route;
-use crate::hub::TestHub;
-use crate::tokens::{
-    KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, hub_with_secret, key_lines, lines_of_key,
-    protected, protected_in, reload, sealed, token, with_secret,
-};
+use crate::prelude::*;
 
 const STREAM: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";

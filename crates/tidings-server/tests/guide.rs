@@ -3,9 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 const NOTIFICATION: &str =
     r#"{"type":"notification","object":{"message":"Hello World!","timestamp":"2024-01-01T00:00:00Z"}}"#;

@@ -1,12 +1,7 @@
 //! The hook: its requests, the meaning of its answers, and its isolation from other clients.
 
-use serde_json::{Value, json};
-use tidings_testkit::{HttpConnection, StubRequest, eventually};
-
-use crate::clients::{EventReader as _, Http2, token_for, token_with};
 use crate::hook_backend::{ALLOW, DENY, HookBackend, HookReply};
-use crate::hub::TestHub;
-use crate::tokens::{KEY, SECRET, hub_with_secret, protected_with, token, with_secret};
+use crate::prelude::*;
 
 const OWN: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";

@@ -3,8 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex};
 
-use serde_json::Value;
-use tidings_testkit::{StubReply, StubServer};
+use crate::prelude::*;
 
 /// The answer to a hook request.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,10 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use crate::prelude::*;
 use socket2::{Domain, Socket, Type};
-use tidings_testkit::{
-    HttpConnection, HubCommand, HubProcess, RedisServer, SseReader, TempDirectory, with_position,
-};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidings");
 

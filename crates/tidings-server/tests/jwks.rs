@@ -4,12 +4,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tidings_testkit::{HttpResponse, StubReply, StubServer, TempDirectory, eventually, in_parallel};
-
 use crate::auth_matrix::assert_refused_on_every_route;
-use crate::hub::{RunTidings, TestHub};
-use crate::tokens::{KEY, KeyPair, SECRET, by_pair, by_secret, claims, header, protected, sealed};
+use crate::prelude::*;
 
 const FIRST: KeyPair = KeyPair("rsa");
 const SECOND: KeyPair = KeyPair("stranger");

@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tidings_testkit::HttpConnection;
-use tidings_testkit::eventually;
 use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Runtime};
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// Streams that a thread of their own reads. Each checks that the numbers at the beginning of the data
 /// come from 0 without a hole.

@@ -1,13 +1,8 @@
 //! Revocations with several nodes: a revocation at one node holds at all nodes, also at those that missed its message.
 
-use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, RespReply, TempDirectory, eventually, in_parallel};
-
-use crate::clients::token_with;
-use crate::hub::TestHub;
+use crate::prelude::*;
 use crate::redis_nodes::SHORT_DEADLINE;
 use crate::revocations::{HISTORY, STREAM, in_seconds, serve_with_auth};
-use crate::tokens::{now, token};
 
 const ROWS: &str = "{tidings}:state:revocations";
 

@@ -1,9 +1,6 @@
 //! Several nodes with one log in Redis.
 
-use serde_json::json;
-use tidings_testkit::{RedisServer, RespReply, SseReader, TcpProxy, eventually, numbers};
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 use crate::redis_nodes::{
     RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, wait_for_replica,
 };

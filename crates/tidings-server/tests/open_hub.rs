@@ -1,8 +1,6 @@
 //! A hub without `[auth]`: open to programs of its machine, closed to foreign pages.
 
-use tidings_testkit::{HttpResponse, TempDirectory};
-
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 
 const CHANNEL: &str = "/api/v1/events/a";
 

@@ -1,12 +1,8 @@
 //! Scope of rights: patterns, user names, API keys, lists, and routes that need no right.
 
-use serde_json::{Value, json};
 use tidings_protocol::user_segment;
-use tidings_testkit::{HttpResponse, eventually};
 
-use crate::clients::{api_key, token_for, token_with};
-use crate::hub::TestHub;
-use crate::tokens::{KEY, bearer, hub_with_secret, protected_with, token, with_secret};
+use crate::prelude::*;
 
 #[test]
 fn list_with_a_foreign_channel_is_refused_as_a_whole() {

@@ -4,9 +4,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tidings_testkit::{
-    ChildProcess, HttpConnection, SseReader, TempDirectory, eventually, free_port, with_position,
-};
+use crate::prelude::*;
 
 const MANUAL: &str = include_str!("../../../docs/manual/running.md");
 const DEPLOYED: &str = include_str!("../../../deploy/nginx.conf");

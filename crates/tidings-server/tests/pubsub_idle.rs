@@ -1,8 +1,6 @@
 //! Nodes to which Redis denies subscriptions, and nodes without any.
 
-use tidings_testkit::{RedisServer, SseReader, eventually};
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// A hub whose Redis user has these rules of an ACL besides those of all commands and keys.
 fn hub_with_rules(redis: &RedisServer, rules: &[&str], settings: &[(&str, &str)]) -> TestHub {

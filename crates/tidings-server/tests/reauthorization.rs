@@ -1,13 +1,6 @@
 //! Rights that end: with a token, by a reload, while a stream is open or a body is received.
 
-use serde_json::json;
-use tidings_testkit::{HttpConnection, HttpResponse, eventually};
-
-use crate::clients::{
-    EventReader as _, Http2, StreamClient, api_key, now_millis, token_for, token_until, token_with,
-};
-use crate::hub::TestHub;
-use crate::tokens::{KEY, bearer, hub_with_secret, now, protected, token, with_secret};
+use crate::prelude::*;
 
 const OWN: &str = "/api/v1/events/user.u";
 /// No leeway between clocks.

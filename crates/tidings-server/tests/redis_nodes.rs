@@ -1,9 +1,8 @@
 //! Nodes over one Redis, and the streams of their clients.
 
 use rustix::process::Signal;
-use tidings_testkit::{ChildProcess, RedisServer, SseReader, eventually};
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// A deadline for commands of Redis that a test can wait for.
 pub(crate) const SHORT_DEADLINE: (&str, &str) = ("TIDINGS_REDIS_DEADLINE", "1s");

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidings_testkit::{HttpResponse, RedisServer, SseReader, TcpProxy, eventually, numbers};
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 use crate::redis_nodes::{
     RedisNodes, SHORT_DEADLINE, TwoNodes, assert_each_gets_a_gap, assert_each_reads, wait_for_replica,
 };

@@ -1,7 +1,6 @@
 //! Programs that publish in Redis themselves, and their messages at two nodes.
 
-use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, SseReader, numbers};
+use crate::prelude::*;
 
 use crate::redis_nodes::{TwoNodes, assert_each_reads};
 

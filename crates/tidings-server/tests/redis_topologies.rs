@@ -5,11 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use tidings_testkit::{
-    ChildProcess, RedisServer, RespReply, SseReader, TempDirectory, eventually, free_port, numbers,
-};
-
-use crate::hub::{RunTidings, TestHub};
+use crate::prelude::*;
 use crate::redis_nodes::wait_for_replica;
 
 /// The log's key, which determines its slot.

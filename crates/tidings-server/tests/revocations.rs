@@ -1,12 +1,7 @@
 //! Revocations: the credentials that they refuse, the streams that they end, their duration, and their storage.
 
-use serde_json::json;
-use tidings_testkit::{TempDirectory, eventually};
-
 use crate::auth_matrix::assert_refused_on_every_route;
-use crate::clients::{EventReader as _, Http2, api_key, now_millis, token_with};
-use crate::hub::{RunTidings, TestHub};
-use crate::tokens::{KEY, SECRET, hub_with_secret, key_lines, now, protected_in, token, with_secret};
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/revocations";
 pub(crate) const STREAM: &str = "/api/v1/events/all";

@@ -4,13 +4,8 @@ use std::collections::HashSet;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::process::Signal;
-use serde_json::json;
 
-use crate::clients::token_with;
-use crate::tokens::{
-    KEY, SECRET, by_secret, claims, header, hmac_of, hub_with_secret, now, protected_with, sealed, token,
-    with_secret,
-};
+use crate::prelude::*;
 
 const STREAM: &str = "/api/v1/events/user.u";
 const HISTORY: &str = "/api/v1/channels/user.u/events";

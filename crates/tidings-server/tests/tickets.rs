@@ -1,12 +1,6 @@
 //! Tickets: credentials in the URL of an `EventSource`.
 
-use serde_json::{Value, json};
-use tidings_testkit::{RedisServer, RespReply, SseReader, eventually, in_parallel};
-
-use crate::clients::{api_key, now_millis, token_for, token_until, token_with};
-use crate::hub::TestHub;
-use crate::tokens::{KEY, hub_with_secret, now, protected_with, token, with_secret};
-use crate::transports::TRANSPORTS;
+use crate::prelude::*;
 
 const PATH: &str = "/api/v1/tickets";
 const OWN: &str = "/api/v1/events/user.u";

@@ -1,10 +1,8 @@
 //! `tidings token`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::Value;
-use tidings_testkit::{StubReply, StubServer, TempDirectory};
 
-use crate::hub::{ProgramOutput, RunTidings};
+use crate::prelude::*;
 
 const SECRET: (&str, &str) = ("TIDINGS_AUTH_SECRET", "0123456789abcdef0123456789abcdef");
 

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{hmac, rand::SystemRandom, signature};
-use serde_json::{Value, json};
-use tidings_testkit::TempDirectory;
 
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// The secret of hubs with `auth.secret`.
 pub(crate) const SECRET: &str = "a secret of thirty-two bytes or more";

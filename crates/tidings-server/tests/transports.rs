@@ -2,9 +2,7 @@
 
 use std::io::Read;
 
-use tidings_testkit::HttpConnection;
-
-use crate::hub::TestHub;
+use crate::prelude::*;
 
 /// Transport of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
