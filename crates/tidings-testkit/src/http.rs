@@ -128,13 +128,19 @@ impl HttpConnection {
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut buffer = [0; 16 << 10];
-        match self.socket.read(&mut buffer) {
-            Ok(bytes) => {
-                self.pending.extend_from_slice(&buffer[..bytes]);
-                bytes > 0
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(bytes) => {
+                    self.pending.extend_from_slice(&buffer[..bytes]);
+                    return bytes > 0;
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+                // A signal came to the process of the tests.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    panic!("no bytes: {error}; pending: {:?}", String::from_utf8_lossy(&self.pending))
+                }
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("no bytes: {error}; pending: {:?}", String::from_utf8_lossy(&self.pending)),
         }
     }
 }
