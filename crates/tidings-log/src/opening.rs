@@ -123,18 +123,23 @@ impl Future for Opened {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { state, key } = &mut *self;
+        // A waker is code of an executor: it is cloned and dropped while the lock is free.
+        let waker = context.waker().clone();
         let mut state = state.lock();
-        match &state.progress {
-            OpenProgress::Done => Poll::Ready(Ok(())),
-            OpenProgress::Failed(error) => Poll::Ready(Err(error.clone())),
-            OpenProgress::Reading { .. } => {
-                match *key {
-                    Some(key) => state.waiting[key].clone_from(context.waker()),
-                    None => *key = Some(state.waiting.insert(context.waker().clone())),
+        let replaced = match &state.progress {
+            OpenProgress::Done => return Poll::Ready(Ok(())),
+            OpenProgress::Failed(error) => return Poll::Ready(Err(error.clone())),
+            OpenProgress::Reading { .. } => match *key {
+                Some(key) => Some(mem::replace(&mut state.waiting[key], waker)),
+                None => {
+                    *key = Some(state.waiting.insert(waker));
+                    None
                 }
-                Poll::Pending
-            }
-        }
+            },
+        };
+        drop(state);
+        drop(replaced);
+        Poll::Pending
     }
 }
 
