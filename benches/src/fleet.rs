@@ -274,7 +274,7 @@ impl BenchFleet {
         let counts = &self.clients.counts;
         DeliveryFaults {
             // Losses within a stream are counted already.
-            lost: (counts.lost + counts.told).max(self.lost_at_end),
+            lost: (counts.lost + counts.reported).max(self.lost_at_end),
             repeated: counts.repeated + counts.reordered,
             gaps: counts.gaps,
             closed: self.closed,

@@ -235,7 +235,7 @@ impl StackRun {
         let expected: u64 = (0..CHANNELS).map(|channel| self.clients.sequences.published(channel)).sum();
         let expected = expected * u64::from(SUBSCRIBERS_EACH);
         let counts = &self.clients.counts;
-        let (lost, doubled) = (counts.lost + counts.told, counts.repeated + counts.reordered);
+        let (lost, doubled) = (counts.lost + counts.reported, counts.repeated + counts.reordered);
         let share = |lost: u64| match lost {
             0 => "0".to_owned(),
             lost => format!("{} ({:.1}%)", count(lost as f64), lost as f64 / expected as f64 * 100.0),

@@ -269,7 +269,7 @@ impl ClientFleet {
         for stream in self.streams.iter().filter(|stream| stream.is_open()) {
             self.settle_stream(stream, &mut counts);
         }
-        counts.lost + counts.told
+        counts.lost + counts.reported
     }
 
     /// Counts published events that eager streams have not received as lost, told or away. Call it once, at the end.

@@ -36,7 +36,7 @@ enum SkipCause {
     #[default]
     None,
     /// The server sent a gap.
-    Told,
+    Reported,
     /// The stream was away and had no id to resume after.
     Away,
 }
@@ -49,7 +49,7 @@ pub struct DeliveryCounts {
     /// Events certainly published and not received, without an explanation.
     pub lost: u64,
     /// Missing events that the server reported by a gap.
-    pub told: u64,
+    pub reported: u64,
     /// Missing events of a stream that was away and could not resume.
     pub away: u64,
     /// Events received again.
@@ -143,7 +143,7 @@ impl SequenceTracker {
     /// Notes that a stream received a gap.
     pub fn note_gap(cursors: &mut [ProducerCursor], counts: &mut DeliveryCounts) {
         counts.gaps += 1;
-        cursors.iter_mut().for_each(|producer| producer.leap = SkipCause::Told);
+        cursors.iter_mut().for_each(|producer| producer.leap = SkipCause::Reported);
     }
 
     /// Notes that a stream begins again without an id to resume after.
@@ -209,7 +209,7 @@ impl SkipCause {
     fn count(self, counts: &mut DeliveryCounts) -> &mut u64 {
         match self {
             Self::None => &mut counts.lost,
-            Self::Told => &mut counts.told,
+            Self::Reported => &mut counts.reported,
             Self::Away => &mut counts.away,
         }
     }

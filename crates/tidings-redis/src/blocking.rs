@@ -52,7 +52,7 @@ impl BlockingConnection {
         let commands = [command];
         let mut reply = self.exchange(&mut connection, &commands, block).await?;
         if let RedisReply::Error(error) = &reply
-            && let Some(named) = cluster::asked(error, connection.host())
+            && let Some(named) = cluster::ask_redirect(error, connection.host())
         {
             reply = self.request_at(&named, &commands, block).await?;
         }

@@ -148,7 +148,7 @@ impl Connector {
         )))
     }
 
-    /// Opens a connection to the cluster node that an `ASK` redirect named: see [`cluster::asked`].
+    /// Opens a connection to the cluster node that an `ASK` redirect named: see [`cluster::ask_redirect`].
     pub(crate) async fn open_named(
         &self,
         host: &RedisHost,
@@ -208,7 +208,7 @@ impl Connector {
         if replies[0].error_code().is_some_and(|code| UNABLE.contains(&code)) {
             return Err(ConnectionError(refused(error)));
         }
-        let moved_to = cluster::moved(error, connection.host());
+        let moved_to = cluster::moved_redirect(error, connection.host());
         if is_in_cluster {
             // The other nodes are used when this node fails.
             let here = moved_to.clone().unwrap_or_else(|| connection.host().clone());

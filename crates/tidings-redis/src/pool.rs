@@ -91,7 +91,7 @@ impl ConnectionPool {
         let answered = self.exchange(connection, commands, preparations, due).await;
         let replies = self.put_back(answered)?;
         let named = replies.iter().find_map(|reply| match reply {
-            RedisReply::Error(error) => cluster::asked(error, &host),
+            RedisReply::Error(error) => cluster::ask_redirect(error, &host),
             _ => None,
         });
         match named {

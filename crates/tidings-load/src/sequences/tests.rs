@@ -48,9 +48,9 @@ fn losses_repeats_and_reordered_events_are_told_apart() {
             "a gap, and a later hole",
             8,
             &[0, -1, 3, 5, 6, 7],
-            DeliveryCounts { received: 5, told: 2, lost: 1, gaps: 1, ..none },
+            DeliveryCounts { received: 5, reported: 2, lost: 1, gaps: 1, ..none },
         ),
-        ("a gap at the end", 4, &[0, -1], DeliveryCounts { received: 1, told: 3, gaps: 1, ..none }),
+        ("a gap at the end", 4, &[0, -1], DeliveryCounts { received: 1, reported: 3, gaps: 1, ..none }),
         (
             "events that pass a stream without an id",
             6,

@@ -11,12 +11,12 @@ fn log_of(retention_events: u64) -> Log {
     memory_log(&settings(retention_events), &TestWorld::new(9))
 }
 
-fn history(log: &Log, start: &Start, asked: &[&str], limit: usize) -> (Vec<u64>, Option<u64>, bool) {
-    gaps_reported_to(&log.history(&wanted(start, limit), &subscriptions(asked)))
+fn history(log: &Log, start: &Start, subscribed: &[&str], limit: usize) -> (Vec<u64>, Option<u64>, bool) {
+    outline(&log.history(&wanted(start, limit), &subscriptions(subscribed)))
 }
 
 /// The offsets, that of `next`, and whether there is a gap.
-fn gaps_reported_to(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
+fn outline(history: &HistoryRead) -> (Vec<u64>, Option<u64>, bool) {
     let offsets = history.entries.iter().map(|entry| entry.offset).collect();
     (offsets, history.next.as_ref().map(|id| id.offset), history.gap.is_some())
 }
@@ -51,7 +51,7 @@ fn history_leaves_out_expired_events() {
 /// The newest events of a channel up to an id.
 fn newest_of(log: &Log, start: &Start, until: Option<&EventId>, count: usize) -> Vec<u64> {
     let wanted = HistoryRange { until: until.cloned(), is_newest: true, ..wanted(start, count) };
-    let (offsets, next, _) = gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])));
+    let (offsets, next, _) = outline(&log.history(&wanted, &subscriptions(&["a"])));
     assert_eq!(next, None, "nothing is newer");
     offsets
 }
@@ -88,7 +88,7 @@ fn pages_end_at_the_id_and_the_last_of_them_says_so() {
     let ids = append_each(&log, (1..=10).map(|_| new_entry("a", "x")));
     let page = |start: &Start, limit| {
         let wanted = HistoryRange { until: Some(ids[5].clone()), ..wanted(start, limit) };
-        gaps_reported_to(&log.history(&wanted, &subscriptions(&["a"])))
+        outline(&log.history(&wanted, &subscriptions(&["a"])))
     };
     assert_eq!(page(&Start::WholeHistory, 4), (vec![1, 2, 3, 4], Some(4), false));
     assert_eq!(page(&Start::After(ids[3].to_string()), 4), (vec![5, 6], None, false));
@@ -108,7 +108,7 @@ fn unknown_end_is_the_same_gap_as_in_a_stream() {
     ] {
         let wanted = HistoryRange { until: Some(until.clone()), ..wanted(&Start::WholeHistory, 9) };
         let history = log.history(&wanted, &subscriptions(&["a"]));
-        assert_eq!(gaps_reported_to(&history), (offsets, None, true));
+        assert_eq!(outline(&history), (offsets, None, true));
         let (gap, _) = history.gap.unwrap();
         assert_eq!((gap.reason.as_str(), gap.requested), (reason, Some(until.to_string())));
     }
@@ -144,7 +144,7 @@ proptest! {
         }
         prop_assert!(all.is_sorted());
         let newest = HistoryRange { until: Some(id.clone()), is_newest: true, ..wanted(&Start::WholeHistory, limit) };
-        let (newest, _, _) = gaps_reported_to(&log.history(&newest, &subscriptions(&["a"])));
+        let (newest, _, _) = outline(&log.history(&newest, &subscriptions(&["a"])));
         prop_assert_eq!(&newest[..], &all[all.len().saturating_sub(limit)..]);
         let rest = log.history(&wanted(&Start::After(id.to_string()), usize::MAX), &subscriptions(&["a"]));
         all.extend(rest.entries.iter().map(|entry| entry.offset));

@@ -14,12 +14,12 @@ fn log_of(retention_events: u64) -> Log {
 }
 
 /// Request of a connection that has reported all trims and transitions.
-fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
+fn current_request<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64) -> ReadRequest<'a> {
     ReadRequest { gaps_reported_to: log.state().index.trim_serial(), ..read_request(subscriptions, cursor) }
 }
 
-fn page(log: &Log, ask: &ReadRequest<'_>) -> Page {
-    let mut page = log.page(ask);
+fn page(log: &Log, request: &ReadRequest<'_>) -> Page {
+    let mut page = log.page(request);
     let read = log.read(&page.missing_offsets(), page.newest);
     page.fill(read);
     page
@@ -31,10 +31,10 @@ fn offsets(page: &Page) -> Vec<u64> {
 }
 
 /// Reads page by page, as a connection does.
-fn read_all(log: &Log, asked: &[Subscription], from: u64, through: u64) -> Vec<u64> {
+fn read_all(log: &Log, subscribed: &[Subscription], from: u64, through: u64) -> Vec<u64> {
     let (mut cursor, mut all) = (from, Vec::new());
     for _ in 0..10_000 {
-        let page = page(log, &ReadRequest { through, ..ask(log, asked, cursor) });
+        let page = page(log, &ReadRequest { through, ..current_request(log, subscribed, cursor) });
         assert!(page.lost.is_empty());
         assert!(page.entries.len() <= PAGE_ENTRIES);
         all.extend(offsets(&page));
@@ -51,17 +51,18 @@ fn read_all(log: &Log, asked: &[Subscription], from: u64, through: u64) -> Vec<u
     panic!("no end in sight");
 }
 
-fn naive(log: &Log, asked: &[Subscription], from: u64, through: u64) -> Vec<u64> {
+fn naive(log: &Log, subscribed: &[Subscription], from: u64, through: u64) -> Vec<u64> {
     let state = log.state();
-    let is_asked = |offset: &u64| state.index.channels_of(*offset).any(|channel| wants(asked, channel));
-    (from + 1..=through.min(state.head)).filter(is_asked).collect()
+    let is_subscribed =
+        |offset: &u64| state.index.channels_of(*offset).any(|channel| wants(subscribed, channel));
+    (from + 1..=through.min(state.head)).filter(is_subscribed).collect()
 }
 
 #[derive(Debug, Clone)]
 struct Case {
     labels: Vec<Vec<usize>>,
     large: Vec<bool>,
-    asked: Vec<&'static str>,
+    subscribed: Vec<&'static str>,
     from: u64,
     through: u64,
     cache_bytes: u64,
@@ -71,19 +72,19 @@ struct Case {
 const NAMES: [&str; 7] = ["a", "a.b", "a.c", "b", "b.c.d", "b.c.e", "z"];
 
 fn case() -> impl Strategy<Value = Case> {
-    let asked = ["a", "a.b", "b", "z", "never", "*", "a.*", "a.**", "b.**", "b.*.d", "never.*"];
+    let subscribed = ["a", "a.b", "b", "z", "never", "*", "a.*", "a.**", "b.**", "b.*.d", "never.*"];
     (
         prop::collection::vec(prop::collection::vec(0..NAMES.len(), 1..3), 1..500),
         prop::collection::vec(prop::bool::weighted(0.05), 500),
-        prop::collection::vec(prop::sample::select(asked.to_vec()), 1..4),
+        prop::collection::vec(prop::sample::select(subscribed.to_vec()), 1..4),
         (0..500_u64, prop_oneof![Just(u64::MAX), 0..500_u64]),
         prop_oneof![Just(1_u64), 1000..100_000_u64],
         prop_oneof![Just(100_000_u64), 1..100_u64],
     )
-        .prop_map(|(labels, large, asked, (from, through), cache_bytes, retention_events)| Case {
+        .prop_map(|(labels, large, subscribed, (from, through), cache_bytes, retention_events)| Case {
             labels,
             large,
-            asked,
+            subscribed,
             from,
             through,
             cache_bytes,
@@ -106,9 +107,9 @@ proptest! {
         for batch in new_entries.collect::<Vec<_>>().chunks(7) {
             log.append(batch.to_vec()).unwrap();
         }
-        let asked = subscriptions(&case.asked);
+        let subscribed = subscriptions(&case.subscribed);
         let from = case.from.min(log.head().offset);
-        prop_assert_eq!(read_all(&log, &asked, from, case.through), naive(&log, &asked, from, case.through));
+        prop_assert_eq!(read_all(&log, &subscribed, from, case.through), naive(&log, &subscribed, from, case.through));
     }
 }
 
@@ -121,9 +122,9 @@ fn pattern_of_very_many_channels_is_read_by_a_scan() {
         log.append(new_entries).unwrap();
         log.append((0..5000).map(|_| new_entry("other", "x")).collect()).unwrap();
     }
-    let asked = subscriptions(&["c.*"]);
-    assert_eq!(read_all(&log, &asked, 0, u64::MAX).len(), 2 * (MERGED_ROWS_MAX + 10));
-    assert_eq!(read_all(&log, &asked, 500, 7000), naive(&log, &asked, 500, 7000));
+    let subscribed = subscriptions(&["c.*"]);
+    assert_eq!(read_all(&log, &subscribed, 0, u64::MAX).len(), 2 * (MERGED_ROWS_MAX + 10));
+    assert_eq!(read_all(&log, &subscribed, 500, 7000), naive(&log, &subscribed, 500, 7000));
 }
 
 #[test]
@@ -131,24 +132,25 @@ fn page_is_bounded_by_bytes_and_holds_one_event_at_least() {
     let log = log_of(1000);
     append_each(&log, (0..4).map(|_| new_entry("a", &"x".repeat(100 << 10))));
     append_each(&log, [new_entry("a", &"x".repeat(256 << 10)), new_entry("a", "x")]);
-    let asked = subscriptions(&["a"]);
+    let subscribed = subscriptions(&["a"]);
     let steps: Vec<usize> =
-        (0..6).map(|cursor| page(&log, &ask(&log, &asked, cursor)).entries.len()).collect();
+        (0..6).map(|cursor| page(&log, &current_request(&log, &subscribed, cursor)).entries.len()).collect();
     assert_eq!(steps, [1, 1, 1, 1, 1, 1]);
-    assert_eq!(read_all(&log, &asked, 0, u64::MAX), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(read_all(&log, &subscribed, 0, u64::MAX), [1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
 fn loss_is_reported_once_to_readers_below_it() {
     let log = log_of(2);
     append_on(&log, &["a", "b", "a"]);
-    let asked = subscriptions(&["a", "b"]);
-    let before = ask(&log, &asked, 0);
+    let subscribed = subscriptions(&["a", "b"]);
+    let before = current_request(&log, &subscribed, 0);
     append_each(&log, [new_entry("a", "x")]);
     let report = log.page(&before);
     assert_eq!(report.lost, BTreeSet::from(["a".to_owned()]));
     assert!(report.entries.is_empty() && !report.is_last);
-    let after = ReadRequest { gaps_reported_to: report.gaps_reported_to, ..ask(&log, &asked, 0) };
+    let after =
+        ReadRequest { gaps_reported_to: report.gaps_reported_to, ..current_request(&log, &subscribed, 0) };
     assert_eq!(offsets(&page(&log, &after)), [2, 3, 4]);
     // A reader that has read it, or reads another channel, gets no report.
     assert!(log.page(&ReadRequest { cursor: 1, ..before }).lost.is_empty());
@@ -156,7 +158,7 @@ fn loss_is_reported_once_to_readers_below_it() {
     assert!(log.page(&read_request(&others, 0)).lost.is_empty());
     // A reader that has it as a skip has not lost it.
     let skips = [Skip { offset: 1, tag: Tag(0) }];
-    let had = ReadRequest { skips: &skips, ..read_request(&asked, 0) };
+    let had = ReadRequest { skips: &skips, ..read_request(&subscribed, 0) };
     assert!(log.page(&had).lost.is_empty());
 }
 
@@ -164,13 +166,13 @@ fn loss_is_reported_once_to_readers_below_it() {
 fn loss_above_a_transient_event_is_reported() {
     let log = log_of(2);
     append_each(&log, (0..5).map(|_| new_entry("a", "x")));
-    let asked = subscriptions(&["a"]);
-    let waiting = ReadRequest { through: 5, ..ask(&log, &asked, 5) };
+    let subscribed = subscriptions(&["a"]);
+    let waiting = ReadRequest { through: 5, ..current_request(&log, &subscribed, 5) };
     append_each(&log, (0..5).map(|_| new_entry("a", "x")));
     let first = log.page(&waiting);
     assert!(!first.is_last, "there is more above");
     let gaps_reported_to = if first.lost.is_empty() { first.gaps_reported_to } else { return };
-    let second = log.page(&ReadRequest { gaps_reported_to, ..ask(&log, &asked, 5) });
+    let second = log.page(&ReadRequest { gaps_reported_to, ..current_request(&log, &subscribed, 5) });
     assert_eq!(second.lost, BTreeSet::from(["a".to_owned()]), "lost silently");
 }
 
@@ -179,8 +181,8 @@ fn losses_beyond_the_recent_trims_are_found_by_channel() {
     let log = log_of(1);
     log.state_mut().index.set_recent_trims_max(2);
     append_on(&log, &["a", "b", "c"]);
-    let asked = subscriptions(&["a", "c"]);
-    let before = ask(&log, &asked, 0);
+    let subscribed = subscriptions(&["a", "c"]);
+    let before = current_request(&log, &subscribed, 0);
     append_each(&log, (0..10).map(|_| new_entry("b", "x")));
     assert!(log.page(&before).lost.is_empty());
     append_on(&log, &["a", "b", "b", "b"]);
@@ -190,10 +192,19 @@ fn losses_beyond_the_recent_trims_are_found_by_channel() {
     assert_eq!(lost, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
 }
 
-fn steps(log: &Log, asked: &[&str], cursor: u64, skips: &[u64], overtaking_max: usize) -> Vec<(u64, bool)> {
-    let asked = subscriptions(asked);
+fn steps(
+    log: &Log,
+    subscribed: &[&str],
+    cursor: u64,
+    skips: &[u64],
+    overtaking_max: usize,
+) -> Vec<(u64, bool)> {
+    let subscribed = subscriptions(subscribed);
     let skips: Vec<Skip> = skips.iter().map(|offset| Skip { offset: *offset, tag: Tag(0) }).collect();
-    let page = page(log, &ReadRequest { skips: &skips, overtaking_max, ..ask(log, &asked, cursor) });
+    let page = page(
+        log,
+        &ReadRequest { skips: &skips, overtaking_max, ..current_request(log, &subscribed, cursor) },
+    );
     page.entries.iter().map(|step| (step.offset, step.overtakes)).collect()
 }
 
@@ -222,8 +233,8 @@ fn urgent_event_overtakes_all_that_is_pending_however_far_ahead() {
     append_each(&log, [urgent("a", Priority::Critical), urgent("other", Priority::Critical)]);
     assert_eq!(steps(&log, &["a"], 0, &[], 8)[0], (10_001, true));
     assert_eq!(steps(&log, &["a"], 0, &[10_001], 7)[0], (1, false));
-    let asked = subscriptions(&["a"]);
-    let through = ReadRequest { through: 10_000, overtaking_max: 8, ..ask(&log, &asked, 0) };
+    let subscribed = subscriptions(&["a"]);
+    let through = ReadRequest { through: 10_000, overtaking_max: 8, ..current_request(&log, &subscribed, 0) };
     assert_eq!(offsets(&page(&log, &through))[0], 1);
 }
 
@@ -237,8 +248,8 @@ fn urgent_event_that_is_gone_does_not_hold_up_a_reader_of_very_many_channels() {
         &log,
         [urgent("c.7", Priority::Critical), new_entry("c.7", "x"), urgent("c.8", Priority::High)],
     );
-    let asked = subscriptions(&["**"]);
-    let behind = ReadRequest { overtaking_max: 8, ..ask(&log, &asked, 0) };
+    let subscribed = subscriptions(&["**"]);
+    let behind = ReadRequest { overtaking_max: 8, ..current_request(&log, &subscribed, 0) };
     let first = page(&log, &behind);
     assert!(first.end.is_some(), "it would ask for the same again and again");
     let head = log.head().offset;
@@ -253,13 +264,13 @@ fn page_ends_before_an_entry_that_cannot_be_read_and_its_channels_have_lost_it()
     let (log, _) = disk_log(&settings, &directory, &environment);
     let texts = [("a", "first"), ("a b", "second"), ("b", "third"), ("a", "fourth")];
     append_each(&log, texts.map(|(names, text)| new_entry(names, text)));
-    let asked = subscriptions(&["a"]);
-    let before = ask(&log, &asked, 0);
+    let subscribed = subscriptions(&["a"]);
+    let before = current_request(&log, &subscribed, 0);
     directory.damage("second");
     let cut = page(&log, &before);
     assert!(cut.end.is_none() && !cut.is_last);
     assert_eq!(log.page(&before).lost, BTreeSet::from(["a".to_owned()]));
-    assert_eq!(read_all(&log, &asked, 0, u64::MAX), [1, 4]);
+    assert_eq!(read_all(&log, &subscribed, 0, u64::MAX), [1, 4]);
     assert_eq!(read_all(&log, &subscriptions(&["b"]), 0, u64::MAX), [3]);
 }
 
@@ -268,7 +279,7 @@ fn superseded_is_what_is_newer_in_every_channel_of_the_reader() {
     let log = log_of(100);
     let keyed = |names: &str, key: &str| NewEntry { key: Some(key.into()), ..new_entry(names, "x") };
     let both = log.append(vec![keyed("a b", "k")]).unwrap().remove(0);
-    let is_superseded = |asked: &[&str]| log.is_superseded(&both, &subscriptions(asked));
+    let is_superseded = |subscribed: &[&str]| log.is_superseded(&both, &subscriptions(subscribed));
     assert!(!is_superseded(&["a", "b"]));
     log.append(vec![keyed("a", "other"), keyed("a", "k")]).unwrap();
     assert!(is_superseded(&["a"]));

@@ -47,8 +47,8 @@ fn id(epoch: Epoch, offset: u64) -> EventId {
 }
 
 /// Gap reason, channels and cursor of a resumed stream.
-fn resume(log: &Log, id: &EventId, asked: &[&str]) -> (Option<GapReason>, Vec<String>, u64) {
-    let resume_point = log.resume(&Start::After(id.to_string()), &subscriptions(asked));
+fn resume(log: &Log, id: &EventId, subscribed: &[&str]) -> (Option<GapReason>, Vec<String>, u64) {
+    let resume_point = log.resume(&Start::After(id.to_string()), &subscriptions(subscribed));
     let (reason, channels) =
         resume_point.gap.map_or((None, Vec::new()), |gap| (Some(gap.reason), gap.channels));
     (reason, channels, resume_point.cursor)
@@ -62,8 +62,8 @@ fn good(cursor: u64) -> (Option<GapReason>, Vec<String>, u64) {
     (None, Vec::new(), cursor)
 }
 
-fn kept(log: &Log, asked: &[&str]) -> Vec<u64> {
-    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &subscriptions(asked));
+fn kept(log: &Log, subscribed: &[&str]) -> Vec<u64> {
+    let history = log.history(&wanted(&Start::WholeHistory, usize::MAX), &subscriptions(subscribed));
     history.entries.iter().map(|entry| entry.offset).collect()
 }
 
@@ -98,9 +98,9 @@ fn resume_below_the_oldest_entry_of_the_broker_is_a_gap() {
     log.reset_to(41, Tag(0));
     assert_eq!(log.head().offset, 40);
     fill(&log, 41..=45, FIRST, "a");
-    for (offset, asked) in [(10, ["a"]), (39, ["b"]), (39, ["c.*"])] {
-        let expected = if asked == ["a"] { 40 } else { 45 };
-        assert_eq!(resume(&log, &id(FIRST, offset), &asked), gap(Trimmed, &asked, expected));
+    for (offset, subscribed) in [(10, ["a"]), (39, ["b"]), (39, ["c.*"])] {
+        let expected = if subscribed == ["a"] { 40 } else { 45 };
+        assert_eq!(resume(&log, &id(FIRST, offset), &subscribed), gap(Trimmed, &subscribed, expected));
     }
     assert_eq!(resume(&log, &id(FIRST, 40), &["a", "b"]), good(40));
     assert_eq!(resume(&log, &id(FIRST, 43), &["a"]), good(43));
@@ -110,13 +110,14 @@ fn resume_below_the_oldest_entry_of_the_broker_is_a_gap() {
 fn entries_that_the_broker_removed_too_early_are_lost_in_every_channel() {
     let log = replica(100);
     fill(&log, 1..=5, FIRST, "a");
-    let (transitions_applied, asked) = (log.state().transitions.serial(), subscriptions(&["a", "quiet"]));
+    let (transitions_applied, subscribed) =
+        (log.state().transitions.serial(), subscriptions(&["a", "quiet"]));
     let gaps_reported_to = log.state().index.trim_serial();
     log.reset_to(21, Tag(0));
     assert!(log.entries_after(5, transitions_applied, 10).entries.is_none_or(|entries| entries.is_empty()));
     fill(&log, 21..=22, FIRST, "a");
     assert!(log.entries_after(5, transitions_applied, 10).entries.is_none(), "the hole is not passed over");
-    let ask = ReadRequest { gaps_reported_to, transitions_applied, ..read_request(&asked, 5) };
+    let ask = ReadRequest { gaps_reported_to, transitions_applied, ..read_request(&subscribed, 5) };
     let page = log.page(&ask);
     assert_eq!(page.lost.into_iter().collect::<Vec<_>>(), ["a", "quiet"]);
     assert_eq!((page.end, kept(&log, &["a"])), (Some((20, Tag(0))), vec![1, 2, 3, 4, 5, 21, 22]));
@@ -317,9 +318,14 @@ fn any_new_entry() -> impl Strategy<Value = NewEntry> {
 }
 
 /// Reads like a connection: entries with the reported losses of their page.
-fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<(u64, BTreeSet<String>)> {
-    let asked = subscriptions(asked);
-    let resume_point = log.resume(start, &asked);
+fn read(
+    log: &Log,
+    start: &Start,
+    subscribed: &[&str],
+    overtaking_max: usize,
+) -> Vec<(u64, BTreeSet<String>)> {
+    let subscribed = subscriptions(subscribed);
+    let resume_point = log.resume(start, &subscribed);
     let first = resume_point.gap.map_or_else(BTreeSet::new, |gap| gap.channels.into_iter().collect());
     let (mut cursor, mut all) = (resume_point.cursor, vec![(resume_point.cursor, first)]);
     loop {
@@ -327,7 +333,7 @@ fn read(log: &Log, start: &Start, asked: &[&str], overtaking_max: usize) -> Vec<
             gaps_reported_to: resume_point.gaps_reported_to,
             transitions_applied: resume_point.transitions_applied,
             overtaking_max,
-            ..read_request(&asked, cursor)
+            ..read_request(&subscribed, cursor)
         };
         let mut page = log.page(&ask);
         log.load(std::slice::from_mut(&mut page));
@@ -386,16 +392,16 @@ proptest! {
         }
         prop_assert_eq!(twin.head(), lone.head());
         prop_assert_eq!(twin.usage().bytes, lone.usage().bytes);
-        for asked in ASKED {
+        for subscribed in ASKED {
             for start in [Start::Now, Start::History(7), Start::WholeHistory] {
-                prop_assert_eq!(read(&twin, &start, asked, 0), read(&lone, &start, asked, 0));
+                prop_assert_eq!(read(&twin, &start, subscribed, 0), read(&lone, &start, subscribed, 0));
             }
             for id in &ids {
                 let start = Start::After(id.to_string());
                 for overtaking_max in [0, 8] {
                     prop_assert_eq!(
-                        read(&twin, &start, asked, overtaking_max),
-                        read(&lone, &start, asked, overtaking_max)
+                        read(&twin, &start, subscribed, overtaking_max),
+                        read(&lone, &start, subscribed, overtaking_max)
                     );
                 }
             }

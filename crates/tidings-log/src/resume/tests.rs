@@ -17,9 +17,9 @@ struct StreamBegin {
     skips: Vec<u64>,
 }
 
-fn resume(log: &Log, id: &(impl ToString + ?Sized), asked: &[&str]) -> StreamBegin {
+fn resume(log: &Log, id: &(impl ToString + ?Sized), subscribed: &[&str]) -> StreamBegin {
     let id = id.to_string();
-    let resume_point = log.resume(&Start::After(id.clone()), &subscriptions(asked));
+    let resume_point = log.resume(&Start::After(id.clone()), &subscriptions(subscribed));
     let (reason, channels) = match resume_point.gap {
         Some(gap) => {
             let requested = (gap.reason != GapReason::Malformed).then_some(id);
@@ -184,8 +184,8 @@ fn resumed_at_is_the_latest_cursor_that_misses_nothing() {
 #[test]
 fn history_begins_before_the_newest_events_of_all_channels() {
     let (log, _) = ten(100);
-    let begin = |start: Start, asked: &[&str]| {
-        let resume_point = log.resume(&start, &subscriptions(asked));
+    let begin = |start: Start, subscribed: &[&str]| {
+        let resume_point = log.resume(&start, &subscriptions(subscribed));
         assert_eq!((resume_point.gap, resume_point.skips), (None, Vec::new()));
         resume_point.cursor
     };

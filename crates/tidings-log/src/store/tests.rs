@@ -95,9 +95,9 @@ fn unknown_offsets_are_none() {
 fn reads_keep_the_order_that_was_asked() {
     check_store(&|store| {
         store.append(&entries(1, (0..100).map(|n| new_entry("a", &n.to_string())).collect())).unwrap();
-        let asked = [70, 3, 3, 99, 1];
-        let read = store.read(&asked, Epoch(1)).unwrap();
-        assert_eq!(read.iter().map(|entry| entry.as_ref().unwrap().offset).collect::<Vec<_>>(), asked);
+        let offsets = [70, 3, 3, 99, 1];
+        let read = store.read(&offsets, Epoch(1)).unwrap();
+        assert_eq!(read.iter().map(|entry| entry.as_ref().unwrap().offset).collect::<Vec<_>>(), offsets);
     });
 }
 

@@ -13,8 +13,8 @@ fn small_log(environment: &Arc<TestWorld>) -> Arc<Log> {
 
 /// Reads a page like a shard and its disk readers.
 fn page(log: &Log, cursor: u64) -> Page {
-    let asked = subscriptions(&["a"]);
-    let mut pages = [log.page(&read_request(&asked, cursor))];
+    let subscribed = subscriptions(&["a"]);
+    let mut pages = [log.page(&read_request(&subscribed, cursor))];
     log.load(&mut pages);
     let [page] = pages;
     page

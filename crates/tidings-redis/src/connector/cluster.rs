@@ -9,12 +9,12 @@ const ASKING: &str = "ASKING";
 const NODES_MAX: usize = 8;
 
 /// Returns the holder of a slot in `MOVED 3999 host:port`; an empty host means `by`, which sent it.
-pub(super) fn moved(error: &str, by: &RedisHost) -> Option<RedisHost> {
+pub(super) fn moved_redirect(error: &str, by: &RedisHost) -> Option<RedisHost> {
     named(error.strip_prefix("MOVED ")?, by)
 }
 
 /// Returns the node for this one call in `ASK 3999 host:port`: the slot is moved there, and the key is not at `by`.
-pub(crate) fn asked(error: &str, by: &RedisHost) -> Option<RedisHost> {
+pub(crate) fn ask_redirect(error: &str, by: &RedisHost) -> Option<RedisHost> {
     named(error.strip_prefix("ASK ")?, by)
 }
 

@@ -119,7 +119,7 @@ impl PublishLoad {
     /// Expected deliveries that have not arrived.
     fn outstanding(&mut self, fleet: &ClientFleet) -> u64 {
         let counts = &fleet.counts;
-        let settled = counts.received + counts.lost + counts.told + counts.away + self.written_off;
+        let settled = counts.received + counts.lost + counts.reported + counts.away + self.written_off;
         if self.last_received.0 != counts.received {
             self.last_received = (counts.received, Instant::now());
         } else if self.last_received.1.elapsed() > STALL {

@@ -244,7 +244,7 @@ impl ConnectionFigures {
             per_second: if seconds > 0.0 { rounded(streams.opened as f64 / seconds) } else { 0.0 },
             opening_ms: Percentiles::of(&streams.opening),
             closed: streams.closed.eager,
-            closed_told: streams.closed.told,
+            closed_told: streams.closed.announced,
             reopened: streams.back.len(),
             reopen_failures: streams.back_failures.reasons(),
             away: streams.away(&state.fleet),
@@ -254,7 +254,7 @@ impl ConnectionFigures {
 
 impl DeliveryFigures {
     fn new(state: &BenchState, per_second: f64) -> Self {
-        let DeliveryCounts { received, lost, told, away, repeated, reordered, gaps, foreign } =
+        let DeliveryCounts { received, lost, reported, away, repeated, reordered, gaps, foreign } =
             state.fleet.counts;
         let served = state.streams.served_on.iter().zip(0..);
         let expected =
@@ -264,7 +264,7 @@ impl DeliveryFigures {
             received,
             per_second,
             lost,
-            lost_told: told,
+            lost_told: reported,
             missed_away: away,
             duplicates: repeated,
             out_of_order: reordered,
@@ -276,13 +276,13 @@ impl DeliveryFigures {
 
 impl SlowReaderFigures {
     fn new(streams: usize, closed: u64, counts: &DeliveryCounts) -> Self {
-        let DeliveryCounts { received, lost, told, repeated, reordered, .. } = *counts;
+        let DeliveryCounts { received, lost, reported, repeated, reordered, .. } = *counts;
         Self {
             streams,
             closed,
             received,
             lost,
-            lost_told: told,
+            lost_told: reported,
             duplicates: repeated,
             out_of_order: reordered,
         }

@@ -55,7 +55,7 @@ pub(super) struct StreamPool {
 pub(super) struct ClosedCounts {
     pub(super) eager: u64,
     /// Eager streams among them whose end was announced by `tidings.end`.
-    pub(super) told: u64,
+    pub(super) announced: u64,
     pub(super) slow: u64,
     pub(super) stuck: u64,
 }
@@ -172,7 +172,7 @@ impl StreamPool {
             ReadPace::Trickle(_) => self.closed.slow += 1,
             ReadPace::Eager => {
                 self.closed.eager += 1;
-                self.closed.told += u64::from(was_announced);
+                self.closed.announced += u64::from(was_announced);
                 self.note_down(fleet, at);
                 self.away.push((Instant::now() + AWAY_AFTER_END, at));
             }

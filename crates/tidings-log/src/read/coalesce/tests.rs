@@ -15,7 +15,12 @@ fn log_of(directory: &TestDir, cache_bytes: u64) -> Log {
     disk_log(&settings, directory, &TestWorld::new(5)).0
 }
 
-fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: bool) -> ReadRequest<'a> {
+fn current_request<'a>(
+    log: &Log,
+    subscriptions: &'a [Subscription],
+    cursor: u64,
+    may_join: bool,
+) -> ReadRequest<'a> {
     ReadRequest {
         gaps_reported_to: log.state().index.trim_serial(),
         overtaking_max: 8,
@@ -25,10 +30,11 @@ fn ask<'a>(log: &Log, subscriptions: &'a [Subscription], cursor: u64, may_join: 
 }
 
 /// All bytes that a reader gets, and the number of events.
-fn sent(log: &Log, asked: &[Subscription], from: u64, through: u64, may_join: bool) -> (Vec<u8>, usize) {
+fn sent(log: &Log, subscribed: &[Subscription], from: u64, through: u64, may_join: bool) -> (Vec<u8>, usize) {
     let (mut cursor, mut bytes, mut events) = (from, Vec::new(), 0);
     loop {
-        let mut page = log.page(&ReadRequest { through, ..ask(log, asked, cursor, may_join) });
+        let mut page =
+            log.page(&ReadRequest { through, ..current_request(log, subscribed, cursor, may_join) });
         assert!(page.lost.is_empty());
         log.load(std::slice::from_mut(&mut page));
         assert!(!page.needs_store());
@@ -89,11 +95,11 @@ proptest! {
             log.append(batch.to_vec()).unwrap();
         }
         for (names, from, through) in readers {
-            let (asked, from) = (subscriptions(names), from.min(log.head().offset));
-            let one_by_one = sent(&log, &asked, from, through, false);
-            prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
+            let (subscribed, from) = (subscriptions(names), from.min(log.head().offset));
+            let one_by_one = sent(&log, &subscribed, from, through, false);
+            prop_assert_eq!(&sent(&log, &subscribed, from, through, true), &one_by_one);
             // A second read with a filled chunk cache gives the same.
-            prop_assert_eq!(&sent(&log, &asked, from, through, true), &one_by_one);
+            prop_assert_eq!(&sent(&log, &subscribed, from, through, true), &one_by_one);
         }
     }
 }
@@ -103,11 +109,11 @@ fn a_second_reader_of_the_same_entries_reads_no_disk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 1);
     append_each(&log, (0..400).map(|number| new_entry("a", &number.to_string())));
-    let asked = subscriptions(&["a"]);
-    let first = sent(&log, &asked, 0, u64::MAX, true);
+    let subscribed = subscriptions(&["a"]);
+    let first = sent(&log, &subscribed, 0, u64::MAX, true);
     assert_eq!(first.1, 400);
     for cursor in [0, 7, 200] {
-        let page = log.page(&ask(&log, &asked, cursor, true));
+        let page = log.page(&current_request(&log, &subscribed, cursor, true));
         assert!(!page.chunks.is_empty() && !page.needs_store());
         assert!(page.chunks[0].frames.starts_with(format!("data: {cursor}\n").as_bytes()));
     }
@@ -119,8 +125,10 @@ fn concurrent_readers_of_the_same_entries_share_one_read() {
     let log = log_of(&directory, 1);
     append_each(&log, (0..400).map(|number| new_entry("a b", &number.to_string())));
     let (a, both) = (subscriptions(&["a"]), subscriptions(&["a", "b"]));
-    let mut pages: Vec<Page> =
-        [&a, &a, &both, &a].iter().map(|asked| log.page(&ask(&log, asked, 0, true))).collect();
+    let mut pages: Vec<Page> = [&a, &a, &both, &a]
+        .iter()
+        .map(|subscribed| log.page(&current_request(&log, subscribed, 0, true)))
+        .collect();
     assert!(pages.iter().all(Page::needs_store));
     log.load(&mut pages);
     let frames: Vec<_> = pages.iter().map(|page| &page.chunks[0].frames).collect();
@@ -134,10 +142,10 @@ fn an_urgent_event_is_not_hidden_in_a_chunk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 64 << 20);
     append_each(&log, (0..200).map(|number| new_entry("a", &number.to_string())));
-    let asked = subscriptions(&["a"]);
-    assert!(!log.page(&ask(&log, &asked, 0, true)).chunks.is_empty());
+    let subscribed = subscriptions(&["a"]);
+    assert!(!log.page(&current_request(&log, &subscribed, 0, true)).chunks.is_empty());
     append_each(&log, [NewEntry { priority: Priority::Critical, ..new_entry("a", "now") }]);
-    let page = log.page(&ask(&log, &asked, 0, true));
+    let page = log.page(&current_request(&log, &subscribed, 0, true));
     assert!(page.chunks.is_empty() && page.entries[0].overtakes);
 }
 
@@ -147,9 +155,9 @@ fn a_trim_is_reported_though_its_chunk_is_cached() {
     let settings = LogSettings { retention_events: 300, cache_bytes: 1, ..LogSettings::default() };
     let log = disk_log(&settings, &directory, &TestWorld::new(5)).0;
     append_each(&log, (0..300).map(|number| new_entry("a", &number.to_string())));
-    let asked = subscriptions(&["a"]);
-    let early = ask(&log, &asked, 0, true);
-    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 300);
+    let subscribed = subscriptions(&["a"]);
+    let early = current_request(&log, &subscribed, 0, true);
+    assert_eq!(sent(&log, &subscribed, 0, u64::MAX, true).1, 300);
     append_each(&log, [new_entry("a", "one more")]);
     let page = log.page(&early);
     assert!(page.lost.contains("a") && page.chunks.is_empty());
@@ -160,10 +168,10 @@ fn a_dropped_entry_is_in_no_cached_chunk() {
     let directory = TestDir::new();
     let log = log_of(&directory, 1);
     append_each(&log, (0..200).map(|number| new_entry("a", &number.to_string())));
-    let asked = subscriptions(&["a"]);
-    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 200);
+    let subscribed = subscriptions(&["a"]);
+    assert_eq!(sent(&log, &subscribed, 0, u64::MAX, true).1, 200);
     assert!(log.usage().chunk_cache_bytes > 0);
     log.drop_damaged(&StoreError::Damaged { offset: 100, fault: "a test says so".into() });
     assert_eq!(log.usage().chunk_cache_bytes, 0);
-    assert_eq!(sent(&log, &asked, 0, u64::MAX, true).1, 199);
+    assert_eq!(sent(&log, &subscribed, 0, u64::MAX, true).1, 199);
 }

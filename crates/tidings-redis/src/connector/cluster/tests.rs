@@ -7,15 +7,15 @@ fn host(name: &str, port: u16) -> RedisHost {
 #[test]
 fn node_names_who_has_a_slot() {
     let by = host("asked", 1);
-    let to = |error| moved(error, &by);
+    let to = |error| moved_redirect(error, &by);
     assert_eq!(to("MOVED 3999 10.0.0.1:7001"), Some(host("10.0.0.1", 7001)));
     assert_eq!(to("MOVED 0 ::1:7001"), Some(host("::1", 7001)));
     assert_eq!(to("MOVED 1 :7001"), Some(host("asked", 7001)));
     for other in ["ASK 3999 10.0.0.1:7001", "MOVED 1", "MOVED 1 a:b", ""] {
         assert_eq!(to(other), None, "{other}");
     }
-    assert_eq!(asked("ASK 3999 10.0.0.1:7001", &by), Some(host("10.0.0.1", 7001)));
-    assert_eq!(asked("MOVED 3999 10.0.0.1:7001", &by), None);
+    assert_eq!(ask_redirect("ASK 3999 10.0.0.1:7001", &by), Some(host("10.0.0.1", 7001)));
+    assert_eq!(ask_redirect("MOVED 3999 10.0.0.1:7001", &by), None);
 }
 
 #[test]

@@ -146,10 +146,10 @@ impl RedisLog {
         from: u64,
         entries_max: usize,
     ) -> Result<Vec<ReplicatedEntry>, RedisError> {
-        let (asked, begun) = (self.page_size.entries().min(entries_max), Instant::now());
-        let read = within_silence(self.range(from, asked)).await;
-        let stored = read.inspect_err(|_| self.page_size.failed(asked))?;
-        self.page_size.answered(asked, &stored, begun.elapsed());
+        let (entries, begun) = (self.page_size.entries().min(entries_max), Instant::now());
+        let read = within_silence(self.range(from, entries)).await;
+        let stored = read.inspect_err(|_| self.page_size.failed(entries))?;
+        self.page_size.answered(entries, &stored, begun.elapsed());
         Ok(stored)
     }
 

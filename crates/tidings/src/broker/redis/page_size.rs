@@ -29,20 +29,20 @@ impl PageSize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Notes an answer to a request for `asked` entries. The page grows if the answer was full, small and fast; it shrinks if the
+    /// Notes an answer to a request for so many entries. The page grows if the answer was full, small and fast; it shrinks if the
     /// answer was large or slow. `took` is without the time that Redis waited for entries.
-    pub(super) fn answered(&self, asked: usize, stored: &[ReplicatedEntry], took: Duration) {
+    pub(super) fn answered(&self, entries: usize, stored: &[ReplicatedEntry], took: Duration) {
         let bytes: usize = stored.iter().map(|stored| stored.entry.data.len()).sum();
         if bytes > ANSWER_BYTES || took > ANSWER_TIME {
-            self.set(asked / 2);
-        } else if stored.len() == asked && bytes < ANSWER_BYTES / 4 && took < ANSWER_TIME / 4 {
-            self.set(asked * 2);
+            self.set(entries / 2);
+        } else if stored.len() == entries && bytes < ANSWER_BYTES / 4 && took < ANSWER_TIME / 4 {
+            self.set(entries * 2);
         }
     }
 
-    /// Notes that no whole answer to a request for `asked` entries came.
-    pub(super) fn failed(&self, asked: usize) {
-        self.set(asked / 2);
+    /// Notes that no whole answer to a request for so many entries came.
+    pub(super) fn failed(&self, entries: usize) {
+        self.set(entries / 2);
     }
 
     fn set(&self, entries: usize) {

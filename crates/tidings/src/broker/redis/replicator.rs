@@ -72,12 +72,12 @@ impl std::fmt::Display for ReplicationEnd {
 impl Replicator {
     /// Replicates until the future is dropped.
     pub(crate) async fn run(self) {
-        let mut asked = self.sync_state.reconcile_requests();
+        let mut requests = self.sync_state.reconcile_requests();
         let mut pause = PAUSES.0;
         let mut is_first = true;
         loop {
             let begun = Instant::now();
-            let Err(ended) = self.follow(&mut asked).await;
+            let Err(ended) = self.follow(&mut requests).await;
             self.redis_log.drop_idle();
             self.log.barriers().mark_disconnected();
             let was_read = self.sync_state.mark_unhealthy(SyncPart::Read, ended.to_string());
@@ -99,7 +99,7 @@ impl Replicator {
 
     async fn follow(
         &self,
-        asked: &mut watch::Receiver<u64>,
+        requests: &mut watch::Receiver<u64>,
     ) -> Result<std::convert::Infallible, ReplicationEnd> {
         let mut reader = self.redis_log.stream_reader();
         self.reconcile().await?;
@@ -118,7 +118,7 @@ impl Replicator {
             let stored = loop {
                 tokio::select! {
                     came = &mut coming => break came.map_err(|_| silence_error())??,
-                    _ = asked.changed() => drop(self.reconcile_unless_moving().await?),
+                    _ = requests.changed() => drop(self.reconcile_unless_moving().await?),
                 }
             };
             self.apply(stored).await?;
@@ -248,9 +248,9 @@ impl Replicator {
     async fn fenced_head(&self) -> Result<(RedisHead, bool), RedisError> {
         loop {
             let seen = self.sync_state.seen();
-            let asked = self.log.own_now();
+            let requested_at = self.log.own_now();
             let head = within_silence(self.redis_log.head()).await?;
-            self.compare_clocks(head.now, asked.midpoint(self.log.own_now()));
+            self.compare_clocks(head.now, requested_at.midpoint(self.log.own_now()));
             // The first row names the lost epoch, so that other nodes see that the loss is reported.
             let lost = (seen.offset > 0).then_some((seen.epoch, seen.offset));
             if let Some(part) = head.lacks {

@@ -237,7 +237,7 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Su
     };
     // Channel names need no escapes in a glob; `*` of a glob matches separators too.
     let glob = pattern.replace("**", "*");
-    let asked = match glob.strip_prefix('*') {
+    let covering = match glob.strip_prefix('*') {
         None => vec![target(glob)],
         Some(rest) => {
             let others = OTHERS.iter().flat_map(|(begun, other)| {
@@ -248,12 +248,12 @@ fn add(pattern: &str, listened: &str, settings: &RedisSettings, targets: &mut Su
     };
     let listened = target(listened.replace("**", "*"));
     let mut globs = 0;
-    for asked in asked {
+    for wanted in covering {
         // Redis matches a name against the globs of its ACL, so no substitute helps if it refuses a name.
-        let is_glob = matches!(asked, PubsubTarget::Glob(_));
-        let substitute = (is_glob && asked != listened).then(|| listened.clone());
-        globs += usize::from(is_glob && !targets.contains_key(&asked));
-        targets.entry(asked).or_default().extend(substitute);
+        let is_glob = matches!(wanted, PubsubTarget::Glob(_));
+        let substitute = (is_glob && wanted != listened).then(|| listened.clone());
+        globs += usize::from(is_glob && !targets.contains_key(&wanted));
+        targets.entry(wanted).or_default().extend(substitute);
     }
     globs
 }

@@ -177,14 +177,14 @@ async fn a_view_that_missed_a_change_reads_all_at_the_next_look() {
     let redis = RedisServer::start();
     let mut node = Node::start_read(&redis).await;
     let table = table(&redis);
-    let mut asked = node.replica.sync_state.reconcile_requests();
-    asked.mark_unchanged();
+    let mut requests = node.replica.sync_state.reconcile_requests();
+    requests.mark_unchanged();
     table.put(&new_row("a", "missed"), NOW).await.unwrap();
     while !matches!(node.pubsub.next().await, PubsubEvent::Message { .. }) {}
     table.put(&new_row("b", "heard"), NOW).await.unwrap();
     node.hear().await;
     assert_eq!(node.change().await, None, "it follows on something that is not known");
-    assert!(asked.has_changed().unwrap(), "a look is asked for at once");
+    assert!(requests.has_changed().unwrap(), "a look is asked for at once");
     node.reconcile().await;
     assert_eq!(all(node.change().await), ["heard", "missed"]);
     // A reconciliation finds a change without its message, and the loss of all rows even after as many new writes.
